@@ -1,0 +1,11 @@
+"""WA Gateway: the api and the dashboard ask the gateway; the gateway remembers in the store and speaks through the engine.
+
+    __main__ → cli → runtime → server     composition root: nobody imports it
+    api · dashboard                       doors: machines | people
+    gateway                               what the appliance does
+    store · engine                        memory | WhatsApp
+    model                                 the words all of them use
+    config · logs · systemd · assets      tools
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The way to WhatsApp: one port, a simulator, and supervised session workers."""

@@ -1,0 +1,1 @@
+"""The only place that knows neonize: one WhatsApp session in one process."""

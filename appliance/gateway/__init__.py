@@ -1,0 +1,1 @@
+"""What the appliance does: devices, messages, events, webhooks, accounts."""

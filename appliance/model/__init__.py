@@ -1,0 +1,1 @@
+"""The words every room uses: no I/O, no clock, no framework."""

@@ -1,0 +1,22 @@
+"""Accounts: who may use this gateway."""
+
+from typing import Literal
+
+import msgspec
+
+Role = Literal["admin", "user"]
+
+
+class Account(msgspec.Struct, kw_only=True):
+    """A row of `accounts`. `key_hash` is SHA-256 of the API key, `key_sealed` its sealed copy for
+    Settings; times are ms."""
+
+    id: str
+    email: str
+    name: str
+    role: Role
+    password_hash: str
+    key_hash: bytes
+    key_sealed: bytes
+    key_rotated_at: int
+    created_at: int

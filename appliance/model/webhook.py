@@ -1,0 +1,90 @@
+"""Webhook endpoints, deliveries and their attempts."""
+
+from enum import StrEnum
+
+import msgspec
+
+from appliance.model.event import EventType
+
+
+class EndpointStatus(StrEnum):
+    OK = "ok"
+    FAILING = "failing"
+    """Its last delivery did not get through; it is probed at least every 15 minutes."""
+    STOPPED = "stopped"
+    """It answered 410, or its address is no longer allowed: nothing is sent until it is enabled again."""
+
+
+class DeliveryStatus(StrEnum):
+    PENDING = "pending"
+    """Waiting for its first attempt or its next one."""
+    DELIVERING = "delivering"
+    """Leased to the delivery worker."""
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    """Not delivered within 7 days and one last attempt; it can be replayed."""
+
+
+class EndpointFilters(msgspec.Struct, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
+    """Which `message.received` events an endpoint wants; None means no restriction (but see the defaults
+    of chat kinds).
+
+    `chat_kinds` of direct, group, status, newsletter (default: direct and group); `kinds` are message kinds.
+    """
+
+    chat_kinds: list[str] | None = None
+    from_me: bool | None = None
+    kinds: list[str] | None = None
+    remote_jids: list[str] | None = None
+
+
+class Endpoint(msgspec.Struct, kw_only=True):
+    """A row of `endpoints`. Sealed columns hold AES-GCM ciphertext; times are ms."""
+
+    id: str
+    account_id: str
+    device_id: str | None = None
+    url: str
+    events: list[EventType]
+    filters: EndpointFilters
+    secret_sealed: bytes
+    previous_sealed: bytes | None = None
+    previous_until: int | None = None
+    headers_sealed: bytes | None = None
+    redirect_is_success: bool = False
+    enabled: bool = True
+    status: EndpointStatus = EndpointStatus.OK
+    status_reason: str | None = None
+    failing_since: int | None = None
+    probe_at: int | None = None
+    created_at: int
+
+
+class Delivery(msgspec.Struct, kw_only=True):
+    """A row of `deliveries`: one event for one endpoint. Times are ms; `attempts` counts those made."""
+
+    no: int = 0
+    id: str
+    account_id: str
+    endpoint_id: str
+    device_id: str
+    event_no: int
+    event_type: EventType
+    status: DeliveryStatus = DeliveryStatus.PENDING
+    attempts: int = 0
+    due_at: int
+    lease_until: int | None = None
+    finished_at: int | None = None
+    created_at: int
+
+
+class Attempt(msgspec.Struct, kw_only=True):
+    """A row of `attempts`: one POST. `status` is None when no answer came, `answer` its first KiB."""
+
+    delivery_no: int
+    n: int
+    at: int
+    duration_ms: int
+    status: int | None = None
+    error: str | None = None
+    answer: bytes | None = None

@@ -1,0 +1,1 @@
+"""The memory: SQLite, one writer, readers that cannot write."""

@@ -1,0 +1,131 @@
+CREATE TABLE accounts (
+    id TEXT PRIMARY KEY, email TEXT NOT NULL UNIQUE COLLATE NOCASE, name TEXT NOT NULL, role TEXT NOT NULL,
+    password_hash TEXT NOT NULL, key_hash BLOB NOT NULL UNIQUE, key_sealed BLOB NOT NULL, key_rotated_at INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE browser_sessions (
+    token_hash BLOB PRIMARY KEY, account_id TEXT NOT NULL REFERENCES accounts(id) ON DELETE CASCADE,
+    csrf TEXT NOT NULL, agent TEXT NOT NULL, address TEXT NOT NULL,
+    created_at INTEGER NOT NULL, confirmed_at INTEGER NOT NULL, seen_at INTEGER NOT NULL, expires_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX browser_sessions_account ON browser_sessions(account_id);
+
+CREATE TABLE devices (
+    no INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+    account_id TEXT NOT NULL REFERENCES accounts(id) ON DELETE CASCADE,
+    name TEXT NOT NULL, sandbox INTEGER NOT NULL, status TEXT NOT NULL, reason TEXT, reason_code INTEGER, until INTEGER,
+    linked INTEGER NOT NULL, wanted INTEGER NOT NULL, phone TEXT, jid TEXT, lid TEXT, push_name TEXT, proxy BLOB,
+    created_at INTEGER NOT NULL, connected_at INTEGER
+) STRICT;
+CREATE INDEX devices_account ON devices(account_id, no);
+
+-- How far each worker's events have been applied: an event at or below the mark is a repeat.
+CREATE TABLE worker_marks (
+    device_id TEXT NOT NULL REFERENCES devices(id) ON DELETE CASCADE,
+    incarnation INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (device_id, incarnation)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE jid_pairs (
+    device_id TEXT NOT NULL REFERENCES devices(id) ON DELETE CASCADE,
+    lid TEXT NOT NULL, phone_jid TEXT NOT NULL, PRIMARY KEY (device_id, lid)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX jid_pairs_phone ON jid_pairs(device_id, phone_jid);
+
+CREATE TABLE chat_names (
+    device_id TEXT NOT NULL REFERENCES devices(id) ON DELETE CASCADE,
+    chat TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (device_id, chat)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE messages (
+    no INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, account_id TEXT NOT NULL,
+    device_id TEXT NOT NULL REFERENCES devices(id) ON DELETE CASCADE,
+    sandbox INTEGER NOT NULL, wa_id TEXT, chat TEXT NOT NULL, participant TEXT, from_me INTEGER NOT NULL, via_api INTEGER NOT NULL,
+    kind TEXT NOT NULL, type TEXT NOT NULL, text TEXT, content BLOB NOT NULL, details BLOB NOT NULL,
+    status TEXT, error_code TEXT, error_message TEXT, outgoing BLOB, media_id TEXT, told INTEGER NOT NULL,
+    timestamp INTEGER, created_at INTEGER NOT NULL, expires_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX messages_wa ON messages(device_id, wa_id, chat, coalesce(participant, ''), from_me) WHERE wa_id IS NOT NULL;
+CREATE INDEX messages_account ON messages(account_id, no);
+CREATE INDEX messages_chat ON messages(device_id, chat, no);
+CREATE INDEX messages_waiting ON messages(device_id, no) WHERE status IN ('queued', 'sending');
+CREATE INDEX messages_untold ON messages(device_id, no) WHERE told = 0;
+CREATE INDEX messages_accepted ON messages(device_id, created_at) WHERE via_api = 1;
+
+-- In groups every participant climbs the ladder alone.
+CREATE TABLE receipts (
+    message_no INTEGER NOT NULL REFERENCES messages(no) ON DELETE CASCADE,
+    participant TEXT NOT NULL, status TEXT NOT NULL, timestamp INTEGER NOT NULL, PRIMARY KEY (message_no, participant)
+) STRICT, WITHOUT ROWID;
+
+-- Receipts that arrived before their message was known.
+CREATE TABLE waiting_receipts (
+    device_id TEXT NOT NULL REFERENCES devices(id) ON DELETE CASCADE,
+    wa_id TEXT NOT NULL, participant TEXT NOT NULL, status TEXT NOT NULL, timestamp INTEGER NOT NULL, created_at INTEGER NOT NULL,
+    PRIMARY KEY (device_id, wa_id, participant, status)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX waiting_receipts_age ON waiting_receipts(created_at);
+
+CREATE TABLE idempotency (
+    account_id TEXT NOT NULL REFERENCES accounts(id) ON DELETE CASCADE,
+    key TEXT NOT NULL, fingerprint BLOB NOT NULL, message_id TEXT NOT NULL, created_at INTEGER NOT NULL,
+    PRIMARY KEY (account_id, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_age ON idempotency(created_at);
+
+CREATE TABLE media (
+    id TEXT PRIMARY KEY, account_id TEXT NOT NULL, device_id TEXT NOT NULL REFERENCES devices(id) ON DELETE CASCADE,
+    kind TEXT NOT NULL, mimetype TEXT NOT NULL, size INTEGER, filename TEXT, seconds INTEGER,
+    source BLOB, state TEXT NOT NULL, error TEXT, created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX media_age ON media(created_at);
+CREATE INDEX media_device ON media(device_id);
+
+CREATE TABLE events (
+    no INTEGER PRIMARY KEY AUTOINCREMENT, account_id TEXT NOT NULL, device_id TEXT NOT NULL,
+    type TEXT NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL, created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX events_account ON events(account_id, no);
+CREATE INDEX events_device ON events(device_id, no);
+CREATE INDEX events_age ON events(created_at);
+
+-- The highest event number deleted by retention, per account: an older point is gone.
+CREATE TABLE event_floors (account_id TEXT PRIMARY KEY, no INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE endpoints (
+    no INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+    account_id TEXT NOT NULL REFERENCES accounts(id) ON DELETE CASCADE,
+    device_id TEXT REFERENCES devices(id) ON DELETE CASCADE,
+    url TEXT NOT NULL, events BLOB NOT NULL, filters BLOB NOT NULL,
+    secret_sealed BLOB NOT NULL, previous_sealed BLOB, previous_until INTEGER, headers_sealed BLOB,
+    redirect_is_success INTEGER NOT NULL, enabled INTEGER NOT NULL, status TEXT NOT NULL, status_reason TEXT,
+    failing_since INTEGER, probe_at INTEGER, created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX endpoints_account ON endpoints(account_id, no);
+
+CREATE TABLE deliveries (
+    no INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, account_id TEXT NOT NULL,
+    endpoint_id TEXT NOT NULL REFERENCES endpoints(id) ON DELETE CASCADE,
+    device_id TEXT NOT NULL, event_no INTEGER NOT NULL, event_type TEXT NOT NULL, status TEXT NOT NULL,
+    attempts INTEGER NOT NULL, due_at INTEGER NOT NULL, lease_until INTEGER, finished_at INTEGER, created_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX deliveries_due ON deliveries(endpoint_id, due_at, no) WHERE status = 'pending';
+CREATE INDEX deliveries_leased ON deliveries(lease_until) WHERE status = 'delivering';
+CREATE INDEX deliveries_endpoint ON deliveries(endpoint_id, no);
+CREATE INDEX deliveries_event ON deliveries(event_no);
+
+CREATE TABLE attempts (
+    delivery_no INTEGER NOT NULL REFERENCES deliveries(no) ON DELETE CASCADE,
+    n INTEGER NOT NULL, at INTEGER NOT NULL, duration_ms INTEGER NOT NULL, status INTEGER, error TEXT, answer BLOB,
+    PRIMARY KEY (delivery_no, n)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE stream_tickets (
+    token_hash BLOB PRIMARY KEY, account_id TEXT NOT NULL REFERENCES accounts(id) ON DELETE CASCADE,
+    device_id TEXT, created_at INTEGER NOT NULL, open_by INTEGER NOT NULL, opened INTEGER NOT NULL, expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE dead_letters (
+    no INTEGER PRIMARY KEY AUTOINCREMENT, device_id TEXT NOT NULL, kind TEXT NOT NULL, error TEXT NOT NULL,
+    event BLOB NOT NULL, created_at INTEGER NOT NULL
+) STRICT;
