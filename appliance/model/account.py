@@ -20,3 +20,20 @@ class Account(msgspec.Struct, kw_only=True):
     key_sealed: bytes
     key_rotated_at: int
     created_at: int
+
+
+class BrowserSession(msgspec.Struct, kw_only=True):
+    """A row of `browser_sessions`: one signed-in browser, known by the SHA-256 of its cookie; times are ms.
+
+    `confirmed_at` is when the password was last typed, `csrf` the token that every form of it must carry.
+    """
+
+    token_hash: bytes
+    account_id: str
+    csrf: str
+    agent: str
+    address: str
+    created_at: int
+    confirmed_at: int
+    seen_at: int
+    expires_at: int

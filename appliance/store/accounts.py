@@ -1,0 +1,49 @@
+"""The accounts table: who may use this gateway."""
+
+from appliance.model.account import Account
+from appliance.store.database import Transaction
+from appliance.store.query import Query, count, insertion, parameters, select
+
+_INSERT = insertion(Account, "accounts")
+
+
+def insert(tx: Transaction, account: Account) -> None:
+    tx.run(_INSERT, *parameters(account))
+
+
+def by_id(account_id: str) -> Query[Account]:
+    return select(Account, "accounts", "id = ?", account_id)
+
+
+def by_email(email: str) -> Query[Account]:
+    """The account with that address; ASCII letters match in either case."""
+    return select(Account, "accounts", "email = ?", email)
+
+
+def by_key_hash(key_hash: bytes) -> Query[Account]:
+    """The account whose API key has that SHA-256."""
+    return select(Account, "accounts", "key_hash = ?", key_hash)
+
+
+def everyone() -> Query[Account]:
+    """Every account, oldest first."""
+    return select(Account, "accounts", "1 ORDER BY created_at, id")
+
+
+def how_many() -> Query[int]:
+    return count("SELECT count(*) FROM accounts")
+
+
+def save_key(tx: Transaction, account_id: str, key_hash: bytes, key_sealed: bytes, now_ms: int) -> None:
+    """Replace the API key; the old one is not kept."""
+    tx.run(
+        "UPDATE accounts SET key_hash = ?, key_sealed = ?, key_rotated_at = ? WHERE id = ?",
+        key_hash,
+        key_sealed,
+        now_ms,
+        account_id,
+    )
+
+
+def save_password(tx: Transaction, account_id: str, password_hash: str) -> None:
+    tx.run("UPDATE accounts SET password_hash = ? WHERE id = ?", password_hash, account_id)
