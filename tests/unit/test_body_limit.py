@@ -5,11 +5,14 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.gateway.body_limit import LIMIT_BYTES, fit
 from appliance.gateway.canonical_json import encode
+
+# A busy machine is not a failure.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 LONG = 300_000
 
@@ -155,6 +158,7 @@ pieces = st.recursive(
 )
 
 
+@unhurried
 @given(
     st.sampled_from(["conversation", "imageMessage", "quotedMessage"]), pieces, pieces, st.integers(500, 3000)
 )

@@ -12,11 +12,14 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.gateway import canonical_json
 from appliance.gateway.canonical_json import encode, parse
+
+# A busy machine is not a failure.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ROUNDTRIP = Path(__file__).parent / "roundtrip.js"
 FUZZ_OBJECTS = int(os.environ.get("WA_GATEWAY_FUZZ_OBJECTS", "20000"))
@@ -115,17 +118,20 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
+@unhurried
 @given(json_values)
 def test_the_quick_way_writes_what_the_careful_way_writes(value: object) -> None:
     assert encode(value) == canonical_json._encode_carefully(value)
 
 
+@unhurried
 @given(json_values)
 def test_what_was_written_is_read_and_written_again_unchanged(value: object) -> None:
     body = encode(value)
     assert encode(parse(body)) == body
 
 
+@unhurried
 @given(json_values)
 def test_no_integer_needs_more_than_53_bits(value: object) -> None:
     for number in integers_in(json.loads(encode(value))):

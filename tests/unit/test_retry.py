@@ -4,10 +4,13 @@ import random
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.gateway.retry import Outcome, classify, delay_s, next_due, retry_after_s
+
+# A busy machine is not a failure.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 DAY_MS = 86_400_000
 CREATED = 1_746_480_000_000
@@ -26,6 +29,7 @@ def test_the_schedule(attempt: int, seconds: int) -> None:
     assert delay_s(attempt, Middle()) == pytest.approx(seconds)
 
 
+@unhurried
 @given(st.integers(1, 20), st.integers())
 def test_the_jitter_is_at_most_a_fifth(attempt: int, seed: int) -> None:
     middle = delay_s(attempt, Middle())
@@ -69,6 +73,7 @@ def test_retry_after(header: str | None, seconds: float) -> None:
     assert retry_after_s(header, now_s) == seconds
 
 
+@unhurried
 @given(
     st.text(max_size=60) | st.from_regex(r"\w{3}, \d{2} \w{3} \d{1,5} \d\d:\d\d:\d\d \S{0,8}"),
     st.floats(0, 4e9),
@@ -120,6 +125,7 @@ def test_one_last_attempt_after_seven_days_then_dead() -> None:
     assert next_due(2, created_at_ms=CREATED, now_ms=end + DAY_MS, jitter=Middle()) is None
 
 
+@unhurried
 @given(st.integers())
 def test_an_endpoint_that_is_down_gets_all_attempts_until_the_end(seed: int) -> None:
     dice = random.Random(seed)
