@@ -26,10 +26,10 @@ class DeliveryStatus(StrEnum):
 
 
 class EndpointFilters(msgspec.Struct, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
-    """Which `message.received` events an endpoint wants; None means no restriction (but see the defaults
-    of chat kinds).
+    """Which events an endpoint wants; None means no restriction (but see the default of chat kinds).
 
-    `chat_kinds` of direct, group, status, newsletter (default: direct and group); `kinds` are message kinds.
+    `chat_kinds` of direct, group, status, newsletter (default: direct and group) and `remote_jids` look at
+    `message.received` and `message.status`; `from_me` and `kinds` (message kinds) at `message.received`.
     """
 
     chat_kinds: list[str] | None = None
@@ -39,7 +39,11 @@ class EndpointFilters(msgspec.Struct, rename="camel", omit_defaults=True, forbid
 
 
 class Endpoint(msgspec.Struct, kw_only=True):
-    """A row of `endpoints`. Sealed columns hold AES-GCM ciphertext; times are ms."""
+    """A row of `endpoints`. Sealed columns hold AES-GCM ciphertext; times are ms.
+
+    `probe_at`: when a failing endpoint is tried again at the latest; `catching_up`: it got well, and what
+    waits for it is being made due.
+    """
 
     id: str
     account_id: str
@@ -57,11 +61,18 @@ class Endpoint(msgspec.Struct, kw_only=True):
     status_reason: str | None = None
     failing_since: int | None = None
     probe_at: int | None = None
+    catching_up: bool = False
     created_at: int
 
 
 class Delivery(msgspec.Struct, kw_only=True):
-    """A row of `deliveries`: one event for one endpoint. Times are ms; `attempts` counts those made."""
+    """A row of `deliveries`: one event for one endpoint. Times are ms.
+
+    `attempts` counts the POSTs made, `step` those that moved the retry schedule on (probes do not).
+    `queued_at` is when it was created or last replayed: the seven days begin there. `held`: the receiver
+    named the time `due_at` (Retry-After), so that neither probe nor recovery comes before it.
+    `last_status` and `last_error` repeat the newest attempt's.
+    """
 
     no: int = 0
     id: str
@@ -72,14 +83,20 @@ class Delivery(msgspec.Struct, kw_only=True):
     event_type: EventType
     status: DeliveryStatus = DeliveryStatus.PENDING
     attempts: int = 0
+    step: int = 0
     due_at: int
+    held: bool = False
     lease_until: int | None = None
+    last_status: int | None = None
+    last_error: str | None = None
+    queued_at: int
     finished_at: int | None = None
     created_at: int
 
 
 class Attempt(msgspec.Struct, kw_only=True):
-    """A row of `attempts`: one POST. `status` is None when no answer came, `answer` its first KiB."""
+    """A row of `attempts`: one POST. `status` is None when no answer came, and then `error` says why;
+    `answer` is the first KiB of what came back."""
 
     delivery_no: int
     n: int

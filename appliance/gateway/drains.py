@@ -1,0 +1,273 @@
+"""Drains: one per device with messages waiting; each hands one message after the other to WhatsApp and
+settles it."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from appliance.engine.base import EngineError, OutgoingMessage, Sent
+from appliance.gateway import refusals, telling
+from appliance.gateway.devices import DeviceManager
+from appliance.gateway.events import EventLog
+from appliance.gateway.limits import RateLimits, Token
+from appliance.gateway.receipts import Receipts
+from appliance.model.clock import Clock
+from appliance.model.device import Device, DeviceStatus
+from appliance.model.errors import StorageFull
+from appliance.model.message import Message, MessageStatus
+from appliance.store import devices as device_rows
+from appliance.store import messages
+from appliance.store.database import Database, StoreError, Transaction
+
+log = logging.getLogger(__name__)
+
+EXPIRY_EVERY_S = 1.0
+EXPIRY_GROUP = 100
+NOT_CONNECTED_PAUSE_S = 0.5
+
+
+class Drains:
+    """Sends what waits. Owns the counts of waiting messages, the tokens they took, and the futures of
+    those who wait."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        devices: DeviceManager,
+        events: EventLog,
+        receipts: Receipts,
+        limits: RateLimits,
+        on_done: Callable[[Message], None],
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._devices = devices
+        self._events = events
+        self._receipts = receipts
+        self._limits = limits
+        self._on_done = on_done
+        self._kicks: asyncio.Queue[str] = asyncio.Queue()
+        self._running: set[str] = set()
+        self._again: set[str] = set()
+        self._waiting: Counter[str] = Counter()
+        self._tokens: dict[str, Token] = {}
+        self._ends: dict[str, asyncio.Future[Message]] = {}
+
+    async def recover(self) -> None:
+        """After a start: interrupted sends become `unconfirmed`, and what waits is counted."""
+        interrupted = await self._db.reader.all(messages.interrupted())
+        if interrupted:
+            lost = [
+                _unconfirmed(m, "The gateway was interrupted while WhatsApp was taking the message.")
+                for m in interrupted
+            ]
+            await self._db.transaction(functools.partial(self._write_all, lost))
+            log.warning("sends_interrupted", extra={"messages": len(lost)})
+        self._waiting = Counter(
+            {w.device_id: w.messages for w in await self._db.reader.all(messages.waiting())}
+        )
+
+    async def run(self) -> None:
+        """Start a drain for every device that is kicked; fail what waits too long. For ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._expire_for_ever(), name="expiry")
+            while True:
+                device_id = await self._kicks.get()
+                if device_id in self._running:
+                    self._again.add(device_id)
+                    continue
+                self._running.add(device_id)
+                group.create_task(self._drain(device_id), name=f"drain:{device_id}")
+
+    def added(self, message: Message, token: Token | None) -> None:
+        """A message was accepted."""
+        self._waiting[message.device_id] += 1
+        if token is not None:
+            self._tokens[message.id] = token
+        self.kick(message.device_id)
+
+    def kick(self, device_id: str) -> None:
+        """There may be something to send on that device."""
+        self._kicks.put_nowait(device_id)
+
+    def waiting(self, device_id: str) -> int:
+        return self._waiting[device_id]
+
+    def end_of(self, message_id: str) -> asyncio.Future[Message]:
+        """Resolves with the message once it no longer waits."""
+        return self._ends.setdefault(message_id, asyncio.get_running_loop().create_future())
+
+    def fail_all(self, tx: Transaction, device: Device) -> list[Callable[[], None]]:
+        """The device was unlinked: what waits on it fails, within the transaction that says so."""
+        text = "The device was unlinked before the message was sent."
+        failed = [_failed(m, "device_logged_out", text) for m in tx.all(messages.queued(device.id))]
+        self._write_all(failed, tx)
+        return [functools.partial(self._done, message) for message in failed]
+
+    def forget(self, device_id: str) -> None:
+        """The device was deleted with all its messages."""
+        del self._waiting[device_id]
+
+    async def _drain(self, device_id: str) -> None:
+        try:
+            await self._send_all(device_id)
+        except Exception as error:
+            # One device's trouble must not stop the others: it is said, and tried again at the next kick.
+            log.exception("drain_failed", extra={"device": device_id, "error": type(error).__name__})
+            asyncio.get_running_loop().call_later(NOT_CONNECTED_PAUSE_S, self.kick, device_id)
+        finally:
+            self._running.discard(device_id)
+            if device_id in self._again:
+                self._again.discard(device_id)
+                self.kick(device_id)
+
+    async def _send_all(self, device_id: str) -> None:
+        settled: Message | None = None
+        while True:
+            device = self._devices.known(device_id)
+            connected = device is not None and device.status is DeviceStatus.CONNECTED
+            postponed = settled is not None and settled.status is MessageStatus.QUEUED
+            claims = connected and not postponed
+            message = await self._turn(device_id, settled, claims)
+            if settled is not None:
+                self._done(settled)
+            if message is None:
+                if connected and postponed:
+                    asyncio.get_running_loop().call_later(NOT_CONNECTED_PAUSE_S, self.kick, device_id)
+                return
+            settled = await self._send(message)
+
+    async def _turn(self, device_id: str, settled: Message | None, claims: bool) -> Message | None:
+        """Settle the message just tried and claim the next one, in one transaction; a refusing disk is
+        waited for."""
+
+        def work(tx: Transaction) -> Message | None:
+            if settled is not None:
+                self._write(tx, settled)
+            message = tx.one(messages.next_queued(device_id)) if claims else None
+            if message is not None:
+                message.status = MessageStatus.SENDING
+                messages.save_state(tx, message)
+            return message
+
+        while True:
+            try:
+                return await self._db.transaction(work)
+            except (StoreError, StorageFull):
+                if settled is None:
+                    raise
+                await asyncio.sleep(NOT_CONNECTED_PAUSE_S)
+
+    async def _send(self, message: Message) -> Message:
+        session = self._devices.session(message.device_id)
+        if session is None or message.outgoing is None:
+            return _queued(message)
+        outgoing = msgspec.json.decode(message.outgoing, type=OutgoingMessage)
+        try:
+            sent = await session.send(outgoing)
+        except EngineError as error:
+            return _after_error(message, error)
+        except Exception as error:
+            log.exception("send_broke", extra={"device": message.device_id, "error": type(error).__name__})
+            return _unconfirmed(message, "The gateway failed while WhatsApp was taking the message.")
+        return _sent(message, sent)
+
+    def _write_all(self, settled: list[Message], tx: Transaction) -> None:
+        for message in settled:
+            self._write(tx, message)
+
+    def _write(self, tx: Transaction, message: Message) -> None:
+        """Write the settled state, tell it, and apply receipts that came before it."""
+        if tx.one(device_rows.of_any_account(message.device_id)) is None:
+            return
+        if message.wa_id is not None:
+            messages.yield_wa_id(tx, message)
+        messages.save_state(tx, message)
+        if message.status is MessageStatus.QUEUED:
+            return
+        self._events.append(tx, telling.message_status(message, at_s=_told_at(message, self._clock)))
+        if message.wa_id is not None:
+            moved = message
+            for receipt in messages.take_receipts(tx, message.device_id, message.wa_id):
+                moved = self._receipts.advance(tx, moved, receipt)
+
+    def _done(self, message: Message) -> None:
+        """After COMMIT: whoever waits is told, the token goes back if the refusal was the caller's."""
+        if message.status is MessageStatus.QUEUED:
+            return
+        self._waiting[message.device_id] = max(0, self._waiting[message.device_id] - 1)
+        token = self._tokens.pop(message.id, None)
+        if message.error_code is not None and refusals.is_callers(message.error_code):
+            self._limits.give_back(token)
+        future = self._ends.pop(message.id, None)
+        if future is not None and not future.done():
+            future.set_result(message)
+        self._on_done(message)
+        self._events.wake(message.account_id)
+
+    async def _expire_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRY_EVERY_S)
+            with contextlib.suppress(StoreError, StorageFull):
+                while len(await self._expire()) == EXPIRY_GROUP:
+                    pass
+
+    async def _expire(self) -> list[Message]:
+        if not any(self._waiting.values()):
+            return []
+
+        def work(tx: Transaction) -> list[Message]:
+            late = tx.all(messages.expired(self._clock.now_ms(), EXPIRY_GROUP))
+            failed = [_failed(m, refusals.EXPIRED, "The message could not be sent in time.") for m in late]
+            self._write_all(failed, tx)
+            return failed
+
+        failed = await self._db.transaction(work)
+        for message in failed:
+            self._done(message)
+        return failed
+
+
+def _told_at(message: Message, clock: Clock) -> int:
+    return message.timestamp if message.timestamp is not None else clock.now_ms() // 1000
+
+
+def _sent(message: Message, sent: Sent) -> Message:
+    return msgspec.structs.replace(
+        message, status=MessageStatus.SENT, wa_id=sent.wa_id, timestamp=sent.timestamp
+    )
+
+
+def _queued(message: Message) -> Message:
+    return msgspec.structs.replace(message, status=MessageStatus.QUEUED)
+
+
+def _unconfirmed(message: Message, text: str) -> Message:
+    return msgspec.structs.replace(
+        message, status=MessageStatus.UNCONFIRMED, error_code="interrupted", error_message=text
+    )
+
+
+def _failed(message: Message, code: str, text: str, until: int | None = None) -> Message:
+    details = message.details if until is None else msgspec.json.encode({"until": until})
+    return msgspec.structs.replace(
+        message,
+        status=MessageStatus.FAILED,
+        error_code=code,
+        error_message=text,
+        details=details,
+    )
+
+
+def _after_error(message: Message, error: EngineError) -> Message:
+    if error.retryable:
+        return _queued(message)
+    if error.unknown_outcome:
+        return _unconfirmed(message, error.text or "WhatsApp did not say whether it took the message.")
+    return _failed(message, error.code, error.text, error.until)

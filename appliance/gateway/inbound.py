@@ -1,0 +1,172 @@
+"""The way in: engine events are applied to the store in groups, and acknowledged after their COMMIT."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from appliance.engine.base import (
+    Applied,
+    ChatNamed,
+    EngineEvent,
+    Incoming,
+    Linked,
+    MessageIn,
+    QrShown,
+    ReceiptIn,
+    StateChanged,
+)
+from appliance.gateway.incoming_messages import IncomingMessages
+from appliance.gateway.receipts import Receipts
+from appliance.gateway.states import DeviceStates
+from appliance.model.clock import Clock
+from appliance.model.errors import StorageFull
+from appliance.store import dead_letters, devices
+from appliance.store.database import Database, StoreError, Transaction
+
+log = logging.getLogger(__name__)
+
+QUEUE_LIMIT = 256
+GROUP_LIMIT = 64
+DISK_PAUSE_S = 1.0
+
+AfterCommit = Callable[[], None]
+
+
+class Outcome(msgspec.Struct):
+    """What applying one event gave: the ids for the acknowledgement, and what to do once it is committed."""
+
+    applied: Applied = Applied()
+    after: list[AfterCommit] = []
+
+
+class Inbound:
+    """Pumps events from the engines into the store, in order."""
+
+    def __init__(
+        self, db: Database, clock: Clock, states: DeviceStates, messages: IncomingMessages, receipts: Receipts
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._states = states
+        self._messages = messages
+        self._receipts = receipts
+        self._queue: asyncio.Queue[Incoming] = asyncio.Queue(QUEUE_LIMIT)
+        self.dead = 0
+
+    async def put(self, incoming: Incoming) -> None:
+        """Hand in an event; waits while the pump is behind. The event's `ack` is called after its COMMIT."""
+        await self._queue.put(incoming)
+
+    async def run(self) -> None:
+        """Apply what comes, for ever."""
+        while True:
+            group = [await self._queue.get()]
+            while len(group) < GROUP_LIMIT and not self._queue.empty():
+                group.append(self._queue.get_nowait())
+            try:
+                await self._apply(group)
+            finally:
+                for _ in group:
+                    self._queue.task_done()
+
+    async def drained(self) -> None:
+        """Returns when everything handed in so far has been applied."""
+        await self._queue.join()
+
+    async def _apply(self, group: Sequence[Incoming]) -> None:
+        try:
+            outcomes = await self._commit(group)
+        except Exception:  # noqa: BLE001 (one poison event must not stop the pump: each is tried alone)
+            for incoming in group:
+                await self._apply_alone(incoming)
+            return
+        for incoming, outcome in zip(group, outcomes, strict=True):
+            _finish(incoming, outcome)
+
+    async def _apply_alone(self, incoming: Incoming) -> None:
+        while True:
+            try:
+                [outcome] = await self._commit([incoming])
+            except (StorageFull, StoreError) as error:
+                # The event is not at fault: it stays unacknowledged, and its worker holds back the next ones.
+                log.warning("inbound_waits_for_disk", extra={"code": error.code})
+                await asyncio.sleep(DISK_PAUSE_S)
+            except Exception as error:  # noqa: BLE001
+                await self._bury(incoming, error)
+                incoming.ack(None)
+                return
+            else:
+                _finish(incoming, outcome)
+                return
+
+    async def _commit(self, group: Sequence[Incoming]) -> list[Outcome]:
+        return await self._db.transaction(lambda tx: [self._one(tx, incoming) for incoming in group])
+
+    def _one(self, tx: Transaction, incoming: Incoming) -> Outcome:
+        """Apply one event within the transaction; a repeat, or an event of a device that is gone, changes
+        nothing."""
+        device = tx.one(devices.of_any_account(incoming.device_id))
+        if device is None or self._repeated(tx, incoming):
+            return Outcome()
+        match incoming.event:
+            case QrShown() as shown:
+                return Outcome(after=self._states.show_qr(tx, device, shown))
+            case StateChanged() as change:
+                return Outcome(after=self._states.change(tx, device, change))
+            case Linked() as linked:
+                return Outcome(after=self._states.link(tx, device, linked))
+            case MessageIn() as message:
+                applied, after = self._messages.store(tx, device, message)
+                return Outcome(applied, after)
+            case ReceiptIn() as receipt:
+                return Outcome(after=self._receipts.apply(tx, device, receipt))
+            case ChatNamed(chat, name):
+                devices.name_chat(tx, device.id, chat, name)
+                return Outcome()
+
+    def _repeated(self, tx: Transaction, incoming: Incoming) -> bool:
+        if not incoming.seq:
+            return False
+        mark = tx.one(devices.applied_up_to(incoming.device_id, incoming.incarnation)) or 0
+        if incoming.seq <= mark:
+            return True
+        devices.mark_applied(tx, incoming.device_id, incoming.incarnation, incoming.seq)
+        return False
+
+    async def _bury(self, incoming: Incoming, error: Exception) -> None:
+        self.dead += 1
+        kind = type(incoming.event).__name__
+        log.error(
+            "event_not_applied",
+            extra={
+                "device": incoming.device_id,
+                "kind": kind,
+                "seq": incoming.seq,
+                "error": type(error).__name__,
+            },
+        )
+        letter = dead_letters.DeadLetter(
+            device_id=incoming.device_id,
+            kind=kind,
+            error=type(error).__name__,
+            event=_encoded(incoming.event),
+            created_at=self._clock.now_ms(),
+        )
+        with contextlib.suppress(StorageFull, StoreError):
+            await self._db.transaction(lambda tx: dead_letters.insert(tx, letter))
+
+
+def _encoded(event: EngineEvent) -> bytes:
+    try:
+        return msgspec.msgpack.encode(event)
+    except (TypeError, ValueError, OverflowError):
+        return b""
+
+
+def _finish(incoming: Incoming, outcome: Outcome) -> None:
+    for act in outcome.after:
+        act()
+    incoming.ack(outcome.applied)

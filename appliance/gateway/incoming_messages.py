@@ -1,0 +1,142 @@
+"""Incoming messages: stored once, told at once, or as soon as their file is here."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from appliance.engine.base import Applied, IncomingMedia, MessageIn
+from appliance.gateway import canonical_json, telling
+from appliance.gateway.addressing import Addressing
+from appliance.gateway.events import EventLog
+from appliance.model.clock import Clock
+from appliance.model.device import Device
+from appliance.model.ids import new_id
+from appliance.model.jid import parse_jid
+from appliance.model.media import MediaFile, MediaState
+from appliance.model.message import Message
+from appliance.store import media, messages
+from appliance.store.database import Transaction
+
+AfterCommit = Callable[[], None]
+UNDECRYPTABLE = "undecryptable"
+
+
+class IncomingMessages:
+    """Turns what the engine tells into rows and events."""
+
+    def __init__(self, events: EventLog, clock: Clock) -> None:
+        self._events = events
+        self._clock = clock
+        self.on_file: Callable[[str], None] = lambda _message_id: None
+
+    def store(self, tx: Transaction, device: Device, arrived: MessageIn) -> tuple[Applied, list[AfterCommit]]:
+        """Store the message and tell it; one with a file is told when the file is here. A repeat changes
+        nothing."""
+        message = self._row(tx, device, arrived)
+        known = tx.one(messages.repeat_of(message))
+        if known is None:
+            file = self._file(device, arrived.media)
+            if file is not None:
+                media.insert(tx, file)
+                message = msgspec.structs.replace(message, media_id=file.id, told=False)
+            messages.insert_once(tx, message)
+            return self._tell(tx, message, update=False)
+        if known.type == UNDECRYPTABLE and message.type != UNDECRYPTABLE:
+            return self._decrypted(tx, device, known, message, arrived)
+        return Applied(known.id), []
+
+    def _decrypted(
+        self, tx: Transaction, device: Device, known: Message, message: Message, arrived: MessageIn
+    ) -> tuple[Applied, list[AfterCommit]]:
+        """A message told as undecryptable can be read now: the same row, told once more."""
+        file = self._file(device, arrived.media)
+        if file is not None:
+            media.insert(tx, file)
+        whole = msgspec.structs.replace(
+            message,
+            no=known.no,
+            id=known.id,
+            media_id=file and file.id,
+            told=file is None,
+            created_at=known.created_at,
+        )
+        messages.replace_content(tx, whole)
+        return self._tell(tx, whole, update=True)
+
+    def _tell(self, tx: Transaction, message: Message, *, update: bool) -> tuple[Applied, list[AfterCommit]]:
+        if not message.told:
+            return Applied(message.id), [lambda: self.on_file(message.id)]
+        event_no = self._events.append(tx, telling.message_received(message, None, update=update))
+
+        def after() -> None:
+            self._events.was_told(message.id, event_no)
+            self._events.wake(message.account_id)
+
+        return Applied(message.id, event_no), [after]
+
+    def _row(self, tx: Transaction, device: Device, arrived: MessageIn) -> Message:
+        addresses = Addressing(tx, device.id)
+        chat = addresses.canonical(arrived.chat, arrived.chat_alt)
+        sender = addresses.canonical(arrived.sender, arrived.sender_alt)
+        in_group = parse_jid(chat).chat_kind != "direct"
+        details = _details(tx, device, addresses, arrived, chat, sender)
+        return Message(
+            id=new_id(),
+            account_id=device.account_id,
+            device_id=device.id,
+            sandbox=device.sandbox,
+            wa_id=arrived.wa_id,
+            chat=chat,
+            participant=sender if in_group else None,
+            from_me=arrived.from_me,
+            kind=arrived.kind,
+            type=arrived.type,
+            text=arrived.text,
+            content=canonical_json.encode(arrived.content),
+            details=canonical_json.encode(details),
+            timestamp=arrived.timestamp,
+            created_at=self._clock.now_ms(),
+        )
+
+    def _file(self, device: Device, arrived: IncomingMedia | None) -> MediaFile | None:
+        if arrived is None:
+            return None
+        return MediaFile(
+            id=new_id(),
+            account_id=device.account_id,
+            device_id=device.id,
+            kind=arrived.kind,
+            mimetype=arrived.mimetype,
+            size=arrived.size,
+            filename=arrived.filename,
+            seconds=arrived.seconds,
+            source=arrived.source,
+            state=MediaState.PENDING,
+            created_at=self._clock.now_ms(),
+        )
+
+
+def _details(
+    tx: Transaction, device: Device, addresses: Addressing, arrived: MessageIn, chat: str, sender: str
+) -> dict[str, Any]:
+    """What webhooks tell beside the columns."""
+    details: dict[str, Any] = {
+        "sender": addresses.person(sender, arrived.push_name),
+        "chat": addresses.chat(chat),
+    }
+    if arrived.reply_to is not None:
+        answered = tx.one(messages.on_device(device.id, arrived.reply_to.message_id))
+        author = arrived.reply_to.sender
+        details["replyTo"] = {
+            "id": answered.id if answered else None,
+            "messageId": arrived.reply_to.message_id,
+            "sender": addresses.canonical(author) if author else None,
+            "kind": arrived.reply_to.kind or (answered.kind if answered else None),
+            "text": arrived.reply_to.text
+            if arrived.reply_to.text is not None
+            else answered and answered.text,
+        }
+    if arrived.mentions:
+        details["mentions"] = [addresses.canonical(jid) for jid in arrived.mentions]
+    return details | arrived.details

@@ -1,0 +1,159 @@
+"""The way out: a message is accepted onto disk first; the drains hand it to WhatsApp, and whoever waits is told."""
+
+import asyncio
+import contextlib
+import functools
+
+import msgspec
+
+from appliance.engine.base import EngineError
+from appliance.gateway import refusals
+from appliance.gateway.devices import DeviceManager
+from appliance.gateway.drafts import Draft, compose
+from appliance.gateway.drains import Drains
+from appliance.gateway.limits import LimitSettings, RateLimits, RateState
+from appliance.gateway.sandbox_numbers import rehearsed_refusal
+from appliance.model.account import Account
+from appliance.model.clock import Clock
+from appliance.model.device import Device, DeviceStatus
+from appliance.model.errors import IdempotencyKeyReused, NotFound, QueueFull, SandboxNumber
+from appliance.model.message import WAITING, Message
+from appliance.store import messages
+from appliance.store.database import Database, Reader, Transaction
+from appliance.store.messages import Idempotent
+
+IDEMPOTENCY_KEPT_MS = 24 * 3600 * 1000
+
+
+class Idempotency(msgspec.Struct, frozen=True):
+    """The caller's key, and the hash of what the request says."""
+
+    key: str
+    fingerprint: bytes
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """A message that is on disk; `replayed` when an earlier request with the same key made it."""
+
+    message: Message
+    replayed: bool
+
+
+class Rehearsal(msgspec.Struct, frozen=True):
+    """What sending would meet: `registered` is None when it could not be asked."""
+
+    remote_jid: str
+    registered: bool | None
+    status: DeviceStatus
+    rate: RateState
+
+
+class Outbox:
+    """Accepts messages and tells what became of them."""
+
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        devices: DeviceManager,
+        drains: Drains,
+        limits: RateLimits,
+        settings: LimitSettings,
+    ) -> None:
+        self._db = db
+        self._reader: Reader = db.reader
+        self._clock = clock
+        self._devices = devices
+        self._drains = drains
+        self._limits = limits
+        self._settings = settings
+
+    async def replay(self, account: Account, idempotency: Idempotency) -> Accepted | None:
+        """The message that the key made, None when it is new. Raises IdempotencyKeyReused."""
+        since = self._clock.now_ms() - IDEMPOTENCY_KEPT_MS
+        used = await self._reader.one(messages.idempotent(account.id, idempotency.key, since))
+        if used is None:
+            return None
+        check_same(used, idempotency)
+        message = await self._reader.one(messages.by_id(account.id, used.message_id))
+        return None if message is None else Accepted(message, replayed=True)
+
+    async def accept(
+        self, account: Account, device: Device, draft: Draft, idempotency: Idempotency | None = None
+    ) -> Accepted:
+        """Put the message on disk and wake its device's drain.
+
+        Raises the device's refusal, SandboxNumber, RateLimited, QueueFull, Invalid, IdempotencyKeyReused, StorageFull;
+        after any of them nothing is stored and no token is gone.
+        """
+        if idempotency is not None and (replayed := await self.replay(account, idempotency)):
+            return replayed
+        self._check(device, draft)
+        token = self._limits.take(device.id)
+        try:
+            message = await compose(self._reader, account, device, draft, self._clock.now_ms())
+            accept = functools.partial(self._accept, message=message, idempotency=idempotency)
+            accepted = await self._db.transaction(accept)
+        except BaseException:
+            self._limits.give_back(token)
+            raise
+        if accepted.replayed:
+            self._limits.give_back(token)
+        else:
+            self._drains.added(accepted.message, token)
+        return accepted
+
+    async def wait(self, account: Account, message: Message, seconds: float) -> Message:
+        """The message once it no longer waits to be sent, or as it is after `seconds`."""
+        if message.status not in WAITING:
+            return message
+        if seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(asyncio.shield(self._drains.end_of(message.id)), seconds)
+        return await self._reader.one(messages.by_id(account.id, message.id)) or message
+
+    async def rehearse(self, device: Device, draft: Draft) -> Rehearsal:
+        """What sending the draft would meet; nothing is stored and no token taken."""
+        self._check_number(device, draft)
+        registered = None
+        session = self._devices.session(device.id)
+        jid = str(draft.to)
+        if session is not None and device.status is DeviceStatus.CONNECTED and draft.to.phone is not None:
+            with contextlib.suppress(EngineError):
+                found = (await session.check([draft.to.phone])).get(draft.to.phone)
+                registered, jid = found is not None, found or jid
+        return Rehearsal(jid, registered, device.status, self._limits.state(device.id))
+
+    def _check(self, device: Device, draft: Draft) -> None:
+        self._check_number(device, draft)
+        if refusal := refusals.of_device(device):
+            raise refusal
+        if device.sandbox and (refusal := rehearsed_refusal(draft.to)):
+            raise refusal
+        if self._drains.waiting(device.id) >= self._settings.queue_per_device:
+            raise QueueFull(f"{self._settings.queue_per_device} messages of this device wait to be sent.")
+
+    def _check_number(self, device: Device, draft: Draft) -> None:
+        if draft.to.is_sandbox and not device.sandbox:
+            raise SandboxNumber("Numbers that begin with 999 are for sandbox devices.")
+
+    def _accept(self, tx: Transaction, message: Message, idempotency: Idempotency | None) -> Accepted:
+        if idempotency is not None:
+            since = message.created_at - IDEMPOTENCY_KEPT_MS
+            used = tx.one(messages.idempotent(message.account_id, idempotency.key, since))
+            if used is not None:
+                check_same(used, idempotency)
+                earlier = tx.one(messages.by_id(message.account_id, used.message_id))
+                if earlier is None:
+                    raise NotFound("The message of that Idempotency-Key was deleted.")
+                return Accepted(earlier, replayed=True)
+            fresh = Idempotent(idempotency.fingerprint, message.id)
+            messages.remember_key(tx, message.account_id, idempotency.key, fresh, message.created_at)
+        message.no = messages.insert(tx, message)
+        return Accepted(message, replayed=False)
+
+
+def check_same(used: Idempotent, idempotency: Idempotency) -> None:
+    """Raises IdempotencyKeyReused when the key stood for another request."""
+    if used.fingerprint != idempotency.fingerprint:
+        raise IdempotencyKeyReused("This Idempotency-Key was used for a request that said something else.")

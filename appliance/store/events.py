@@ -1,0 +1,83 @@
+"""The events table: the truth that streams and webhooks are told from."""
+
+import zlib
+
+import msgspec
+
+from appliance.model.event import Event, EventType
+from appliance.store.database import Transaction
+from appliance.store.query import Query, columns, count, decoder, insertion, parameters, select
+
+_INSERT = insertion(Event, "events")
+
+
+def insert(tx: Transaction, event: Event) -> None:
+    tx.run(_INSERT, *parameters(event))
+
+
+def crc(body: bytes) -> int:
+    """CRC-32 of a stored body: a damaged page must not be signed and sent as if it were ours."""
+    return zlib.crc32(body)
+
+
+def highest() -> Query[int]:
+    """The highest number ever given, also to events that are gone."""
+    return count("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")
+
+
+def latest(account_id: str) -> Query[int]:
+    """The account's newest event number, 0 before the first."""
+    return count("SELECT coalesce(max(no), 0) FROM events WHERE account_id = ?", account_id)
+
+
+def by_no(no: int) -> Query[Event]:
+    return select(Event, "events", "no = ?", no)
+
+
+def after(
+    account_id: str, no: int, limit: int, types: tuple[EventType, ...] = (), device_id: str | None = None
+) -> Query[Event]:
+    """The account's events that follow `no`, oldest first."""
+    where, args = ["account_id = ?", "no > ?"], [account_id, no]
+    if types:
+        where.append(f"type IN ({', '.join('?' * len(types))})")
+        args += [str(t) for t in types]
+    if device_id is not None:
+        where.append("device_id = ?")
+        args.append(device_id)
+    sql = f"SELECT {columns(Event)} FROM events WHERE {' AND '.join(where)} ORDER BY no LIMIT ?"  # noqa: S608
+    return Query(sql, (*args, limit), decoder(Event))
+
+
+def floor(account_id: str) -> Query[int]:
+    """The highest number that retention deleted: what follows a point below it is incomplete. No row:
+    nothing was deleted."""
+    return count("SELECT no FROM event_floors WHERE account_id = ?", account_id)
+
+
+class Aged(msgspec.Struct, frozen=True):
+    """An event that is old enough to go."""
+
+    no: int
+    account_id: str
+
+
+def aged(before_ms: int, limit: int) -> Query[Aged]:
+    """Old events that no delivery still needs."""
+    where = (
+        "created_at < ? AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_no = events.no "
+        "AND d.status IN ('pending', 'delivering')) ORDER BY created_at LIMIT ?"
+    )
+    return select(Aged, "events", where, before_ms, limit)
+
+
+def delete(tx: Transaction, gone: list[Aged]) -> None:
+    """Delete these events and raise each account's floor to the highest of them."""
+    for event in gone:
+        tx.run("DELETE FROM events WHERE no = ?", event.no)
+        tx.run(
+            "INSERT INTO event_floors (account_id, no) VALUES (?, ?) "
+            "ON CONFLICT (account_id) DO UPDATE SET no = max(no, excluded.no)",
+            event.account_id,
+            event.no,
+        )

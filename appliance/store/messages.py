@@ -1,0 +1,277 @@
+"""The messages table: what was received, what is to be sent, and the receipts that move a message on."""
+
+import msgspec
+
+from appliance.model.message import WAITING, Message, MessageStatus
+from appliance.store.database import Transaction
+from appliance.store.query import Query, columns, count, decoder, insertion, parameters, select
+
+_INSERT = insertion(Message, "messages", skip=("no",))
+_INSERT_ONCE = insertion(Message, "messages", skip=("no",), replace="ON CONFLICT DO NOTHING")
+
+
+class Filters(msgspec.Struct, frozen=True):
+    """What a list of messages is narrowed to; None does not narrow. `since` and `until` are ms of
+    `created_at`."""
+
+    device_id: str | None = None
+    remote_jids: tuple[str, ...] | None = None
+    participant: str | None = None
+    from_me: bool | None = None
+    kind: str | None = None
+    status: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """How many messages of a device wait to be sent."""
+
+    device_id: str
+    messages: int
+
+
+def insert(tx: Transaction, message: Message) -> int:
+    """Store a message; returns its row number."""
+    return tx.insert(_INSERT, *parameters(message, ("no",)))
+
+
+def insert_once(tx: Transaction, message: Message) -> bool:
+    """Store a message unless the device has it already (same chat, author and WhatsApp id); True when it
+    was stored."""
+    return tx.run(_INSERT_ONCE, *parameters(message, ("no",))) == 1
+
+
+def by_id(account_id: str, any_id: str) -> Query[Message]:
+    """The message with our id, or with WhatsApp's (the newest, should several chats use it)."""
+    return select(
+        Message,
+        "messages",
+        "no = coalesce((SELECT no FROM messages WHERE id = ?2 AND account_id = ?1), "
+        "(SELECT max(no) FROM messages WHERE wa_id = ?2 AND account_id = ?1))",
+        account_id,
+        any_id,
+    )
+
+
+def on_device(device_id: str, any_id: str) -> Query[Message]:
+    """The device's message with our id or WhatsApp's."""
+    where = "device_id = ? AND (id = ? OR wa_id = ?) ORDER BY no DESC LIMIT 1"
+    return select(Message, "messages", where, device_id, any_id, any_id)
+
+
+def repeat_of(message: Message) -> Query[Message]:
+    """The stored message of which this one is a repeat."""
+    where = "device_id = ? AND wa_id = ? AND chat = ? AND coalesce(participant, '') = ? AND from_me = ?"
+    args = (message.device_id, message.wa_id, message.chat, message.participant or "", message.from_me)
+    return select(Message, "messages", where, *args)
+
+
+def ours(device_id: str, wa_id: str) -> Query[Message]:
+    """The message this device's account sent under that WhatsApp id."""
+    return select(Message, "messages", "device_id = ? AND wa_id = ? AND from_me = 1", device_id, wa_id)
+
+
+def next_queued(device_id: str) -> Query[Message]:
+    return select(Message, "messages", "device_id = ? AND status = 'queued' ORDER BY no LIMIT 1", device_id)
+
+
+def queued(device_id: str) -> Query[Message]:
+    return select(Message, "messages", "device_id = ? AND status = 'queued' ORDER BY no", device_id)
+
+
+def expired(now_ms: int, limit: int) -> Query[Message]:
+    """Messages that waited longer than they were meant to."""
+    where = "status = 'queued' AND expires_at <= ? ORDER BY no LIMIT ?"
+    return select(
+        Message,
+        "messages INDEXED BY messages_waiting",
+        f"status IN ('queued', 'sending') AND {where}",
+        now_ms,
+        limit,
+    )
+
+
+def interrupted() -> Query[Message]:
+    """Messages that were being sent when the process ended."""
+    where = "status IN ('queued', 'sending') AND status = 'sending' ORDER BY no"
+    return select(Message, "messages INDEXED BY messages_waiting", where)
+
+
+def waiting() -> Query[Waiting]:
+    sql = (
+        "SELECT device_id, count(*) FROM messages INDEXED BY messages_waiting "
+        "WHERE status IN ('queued', 'sending') GROUP BY device_id"
+    )
+    return Query(sql, (), lambda row: Waiting(row[0], row[1]))
+
+
+def untold() -> Query[Message]:
+    """Messages whose file was still being fetched when the process ended."""
+    return select(Message, "messages INDEXED BY messages_untold", "told = 0 ORDER BY no")
+
+
+def accepted_since(since_ms: int) -> Query[tuple[str, int]]:
+    """(device, time in ms) of every message accepted from the API since then: the rate limits are rebuilt
+    from it."""
+    sql = (
+        "SELECT device_id, created_at FROM messages WHERE via_api = 1 AND created_at >= ? ORDER BY created_at"
+    )
+    return Query(sql, (since_ms,), lambda row: (row[0], row[1]))
+
+
+def save_state(tx: Transaction, message: Message) -> None:
+    """Write what sending changes; the engine's note of what to send goes once the message no longer waits."""
+    tx.run(
+        "UPDATE messages SET status = ?, wa_id = ?, timestamp = ?, error_code = ?, error_message = ?, "
+        "outgoing = ?, details = ? "
+        "WHERE no = ?",
+        message.status and str(message.status),
+        message.wa_id,
+        message.timestamp,
+        message.error_code,
+        message.error_message,
+        message.outgoing if message.status in WAITING else None,
+        message.details,
+        message.no,
+    )
+
+
+def replace_content(tx: Transaction, message: Message) -> None:
+    """An undecryptable message became readable: everything but its identity changes."""
+    tx.run(
+        "UPDATE messages SET kind = ?, type = ?, text = ?, content = ?, details = ?, media_id = ?, told = "
+        "? WHERE no = ?",
+        message.kind,
+        message.type,
+        message.text,
+        message.content,
+        message.details,
+        message.media_id,
+        message.told,
+        message.no,
+    )
+
+
+def mark_told(tx: Transaction, message_no: int) -> None:
+    tx.run("UPDATE messages SET told = 1 WHERE no = ?", message_no)
+
+
+def receipt_of(message_no: int, participant: str) -> Query[MessageStatus]:
+    sql = "SELECT status FROM receipts WHERE message_no = ? AND participant = ?"
+    return Query(sql, (message_no, participant), lambda row: MessageStatus(row[0]))
+
+
+def save_receipt(
+    tx: Transaction, message_no: int, participant: str, status: MessageStatus, timestamp: int
+) -> None:
+    tx.run(
+        "INSERT INTO receipts (message_no, participant, status, timestamp) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (message_no, participant) DO UPDATE SET status = excluded.status, timestamp = "
+        "excluded.timestamp",
+        message_no,
+        participant,
+        str(status),
+        timestamp,
+    )
+
+
+class WaitingReceipt(msgspec.Struct, frozen=True):
+    """A receipt that came before its message was known."""
+
+    participant: str
+    status: MessageStatus
+    timestamp: int
+
+
+def keep_receipt(tx: Transaction, device_id: str, wa_id: str, receipt: WaitingReceipt, now_ms: int) -> None:
+    tx.run(
+        "INSERT OR IGNORE INTO waiting_receipts (device_id, wa_id, participant, status, timestamp, "
+        "created_at) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        device_id,
+        wa_id,
+        receipt.participant,
+        str(receipt.status),
+        receipt.timestamp,
+        now_ms,
+    )
+
+
+def take_receipts(tx: Transaction, device_id: str, wa_id: str) -> list[WaitingReceipt]:
+    """The receipts that waited for that message, in the ladder's order, and no longer wait."""
+    found = tx.all(
+        select(
+            WaitingReceipt,
+            "waiting_receipts",
+            "device_id = ? AND wa_id = ? ORDER BY timestamp, status",
+            device_id,
+            wa_id,
+        )
+    )
+    if found:
+        tx.run("DELETE FROM waiting_receipts WHERE device_id = ? AND wa_id = ?", device_id, wa_id)
+    return found
+
+
+def page(account_id: str, filters: Filters, before: int | None, limit: int) -> Query[Message]:
+    """The account's messages, newest first, from the row number `before` downwards."""
+    where, args = ["account_id = ?"], [account_id]
+    clauses: list[tuple[str, object]] = [
+        ("no < ?", before),
+        ("device_id = ?", filters.device_id),
+        ("participant = ?", filters.participant),
+        ("from_me = ?", filters.from_me),
+        ("kind = ?", filters.kind),
+        ("status = ?", filters.status),
+        ("created_at >= ?", filters.since),
+        ("created_at < ?", filters.until),
+    ]
+    bound = [(sql, value) for sql, value in clauses if value is not None]
+    if filters.remote_jids:
+        where.append(f"chat IN ({', '.join('?' * len(filters.remote_jids))})")
+    where += [sql for sql, _ in bound]
+    values = [*args, *(filters.remote_jids or ()), *(value for _, value in bound), limit]
+    sql = f"SELECT {columns(Message)} FROM messages WHERE {' AND '.join(where)} ORDER BY no DESC LIMIT ?"  # noqa: S608
+    return Query(sql, tuple(values), decoder(Message))
+
+
+class Idempotent(msgspec.Struct, frozen=True):
+    """A key that was used: what for, and which message it made."""
+
+    fingerprint: bytes
+    message_id: str
+
+
+def idempotent(account_id: str, key: str, since_ms: int) -> Query[Idempotent]:
+    where = "account_id = ? AND key = ? AND created_at > ?"
+    return select(Idempotent, "idempotency", where, account_id, key, since_ms)
+
+
+def remember_key(tx: Transaction, account_id: str, key: str, used: Idempotent, now_ms: int) -> None:
+    tx.run(
+        "INSERT OR REPLACE INTO idempotency (account_id, key, fingerprint, message_id, created_at) VALUES "
+        "(?, ?, ?, ?, ?)",
+        account_id,
+        key,
+        used.fingerprint,
+        used.message_id,
+        now_ms,
+    )
+
+
+def how_many_waiting(device_id: str) -> Query[int]:
+    return count(
+        "SELECT count(*) FROM messages WHERE device_id = ? AND status IN ('queued', 'sending')", device_id
+    )
+
+
+def yield_wa_id(tx: Transaction, message: Message) -> None:
+    """Should an echo of our own message have been stored under the same WhatsApp id, the id is the sent
+    one's."""
+    tx.run(
+        "UPDATE messages SET wa_id = NULL WHERE device_id = ? AND wa_id = ? AND from_me = 1 AND no <> ?",
+        message.device_id,
+        message.wa_id,
+        message.no,
+    )
