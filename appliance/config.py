@@ -1,0 +1,149 @@
+"""The configuration: a TOML file, the environment and the command line become one frozen struct.
+
+Later wins: defaults, the file, `WA_GATEWAY_SECTION__KEY` in the environment, `--set section.key=value`.
+A key `name_file` reads the value of `name` from that file, so that a secret need not stand in the configuration.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from appliance.engine.settings import EngineSettings
+from appliance.gateway.accounts import AccountSettings
+from appliance.gateway.limits import LimitSettings
+from appliance.gateway.media_settings import MediaSettings
+from appliance.gateway.retention import RetentionSettings
+from appliance.gateway.webhooks import WebhookSettings
+from appliance.logs import LogSettings
+from appliance.store.database import StoreSettings
+
+ENV_PREFIX = "WA_GATEWAY_"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message says where and what to write instead."""
+
+
+class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the gateway listens. `public_url` is the address people reach it by, for links and Origin checks."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    public_url: str | None = None
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be set; each room owns its section. `data_dir` is relative to the working directory."""
+
+    data_dir: str = "data"
+    server: ServerSettings = ServerSettings()
+    accounts: AccountSettings = AccountSettings()
+    limits: LimitSettings = LimitSettings()
+    engine: EngineSettings = EngineSettings()
+    media: MediaSettings = MediaSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    retention: RetentionSettings = RetentionSettings()
+    store: StoreSettings = StoreSettings()
+    logs: LogSettings = LogSettings()
+
+    @property
+    def data(self) -> Path:
+        return Path(self.data_dir)
+
+
+def load(file: Path | None, environment: Mapping[str, str], overrides: Iterable[str]) -> Config:
+    """The configuration; `overrides` are `section.key=value` texts. Raises ConfigError."""
+    tree: dict[str, Any] = {}
+    if file is not None:
+        tree = _read(file)
+        _check(tree, str(file))
+    for name, text in environment.items():
+        if name.startswith(ENV_PREFIX):
+            path = name.removeprefix(ENV_PREFIX).lower().split("__")
+            _put(tree, path, _value(text), f"environment variable {name}")
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override}: write it as section.key=value.")
+        _put(tree, key.strip().split("."), _value(text), f"--set {key}")
+    return _convert(tree)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}.") from None
+
+
+def _value(text: str) -> Any:
+    """The text read as a TOML value, else as the string it is."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        return text
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any, origin: str) -> None:
+    nested: Any = value
+    for key in reversed(path):
+        nested = {key: nested}
+    _check(nested, origin)
+    for key in path[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[path[-1]] = value
+
+
+def _check(tree: Mapping[str, Any], origin: str) -> None:
+    """Raises ConfigError for a key that nothing reads, naming the nearest one that something does."""
+    sections = {f.name: f.type for f in msgspec.structs.fields(Config)}
+    for key, value in tree.items():
+        kind = sections.get(key)
+        if kind is None:
+            raise ConfigError(f"{origin}: there is no setting {key!r}.{_nearest(key, sections)}")
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{origin}: {key} is a section, write [{key}] and its keys below.")
+            _check_section(key, kind, value, origin)
+
+
+def _check_section(section: str, kind: type[msgspec.Struct], value: dict[str, Any], origin: str) -> None:
+    names = kind.__struct_fields__
+    for key in value:
+        if key not in names and key.removesuffix("_file") not in names:
+            raise ConfigError(f"{origin}: there is no setting {section}.{key}.{_nearest(key, names)}")
+
+
+def _nearest(wrong: str, right: Iterable[str]) -> str:
+    found = difflib.get_close_matches(wrong, list(right), 1)
+    return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def _convert(tree: dict[str, Any]) -> Config:
+    for section, value in tree.items():
+        if isinstance(value, dict):
+            tree[section] = {k.removesuffix("_file"): v for k, v in _from_files(section, value)}
+    try:
+        return msgspec.convert(tree, Config)
+    except msgspec.ValidationError as error:
+        where = str(error).replace("$.", "")
+        raise ConfigError(f"The configuration has a value of the wrong kind: {where}.") from None
+
+
+def _from_files(section: str, values: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    fields = {f.name: f.type for f in msgspec.structs.fields(Config)}
+    names = getattr(fields[section], "__struct_fields__", ())
+    for key, value in values.items():
+        if key in names:
+            yield key, value
+            continue
+        try:
+            yield key, Path(value).read_text("utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"{section}.{key}: {value}: {error.strerror}.") from None

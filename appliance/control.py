@@ -1,0 +1,75 @@
+"""The control socket: commands on this machine ask the running gateway, so that there is never a second writer."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from appliance.model.errors import GatewayError
+
+log = logging.getLogger(__name__)
+
+NAME = "control.sock"
+LINE_LIMIT = 64 * 1024
+ANSWER_WITHIN_S = 60.0
+
+Command = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+class ControlSocket:
+    """Answers one JSON line with one JSON line on `<data>/control.sock`, which only the gateway's user may open."""
+
+    def __init__(self, folder: Path, commands: Mapping[str, Command]) -> None:
+        self._path = folder / NAME
+        self._commands = commands
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Listen; a socket that a killed gateway left behind is replaced."""
+        self._path.unlink(missing_ok=True)
+        mask = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._answer, self._path, limit=LINE_LIMIT)
+        finally:
+            os.umask(mask)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, ValueError, TimeoutError):
+            line = await asyncio.wait_for(reader.readline(), ANSWER_WITHIN_S)
+            answer = await self._carry_out(json.loads(line))
+            writer.write(json.dumps(answer).encode() + b"\n")
+            await writer.drain()
+        writer.close()
+
+    async def _carry_out(self, request: dict[str, Any]) -> dict[str, Any]:
+        command = self._commands.get(str(request.pop("command", "")))
+        if command is None:
+            return {"error": "The running gateway does not know this command; is it of the same version?"}
+        try:
+            return await command(request)
+        except GatewayError as error:
+            return {"error": error.detail}
+
+
+def ask(folder: Path, command: str, **arguments: Any) -> dict[str, Any] | None:
+    """The running gateway's answer, None when none runs on that directory."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(ANSWER_WITHIN_S)
+        try:
+            client.connect(str(folder / NAME))
+        except OSError:
+            return None
+        client.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
+        with client.makefile("rb") as answers:
+            answer: dict[str, Any] = json.loads(answers.readline())
+            return answer

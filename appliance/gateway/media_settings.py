@@ -1,0 +1,10 @@
+"""The media section of the configuration."""
+
+import msgspec
+
+
+class MediaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`max_bytes` bounds each file, sent or received. Received files are kept for `keep_days`."""
+
+    max_bytes: int = 100 * 1024 * 1024
+    keep_days: int = 14

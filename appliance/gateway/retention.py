@@ -1,0 +1,61 @@
+"""Retention: what is too old to be needed goes, a little at a time."""
+
+import asyncio
+import contextlib
+import logging
+
+import msgspec
+
+from appliance.model.clock import Clock
+from appliance.model.errors import StorageFull
+from appliance.store import events, expiry
+from appliance.store.database import Database, StoreError, Transaction
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 600.0
+GROUP = 500
+DAY_MS = 24 * 3600 * 1000
+
+
+class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Days that events and finished deliveries, and messages, are kept. 0 keeps messages for ever."""
+
+    events_days: int = 30
+    messages_days: int = 0
+
+
+class Retention:
+    """Deletes in groups, so that no send waits behind it."""
+
+    def __init__(self, db: Database, clock: Clock, settings: RetentionSettings) -> None:
+        self._db = db
+        self._clock = clock
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Sweep now and then, for ever; a full disk is tried again at the next sweep."""
+        while True:
+            with contextlib.suppress(StorageFull, StoreError):
+                await self.sweep()
+            await asyncio.sleep(EVERY_S)
+
+    async def sweep(self) -> int:
+        """Delete everything that is old enough; returns how many rows went."""
+        total = 0
+        while gone := await self._db.transaction(self._some):
+            total += gone
+        if total:
+            log.info("retention", extra={"rows": total})
+        return total
+
+    def _some(self, tx: Transaction) -> int:
+        now = self._clock.now_ms()
+        gone = expiry.short_lived(tx, now, GROUP)
+        before = now - self._settings.events_days * DAY_MS
+        gone += expiry.deliveries(tx, before, GROUP)
+        aged = tx.all(events.aged(before, GROUP))
+        events.delete(tx, aged)
+        if self._settings.messages_days > 0:
+            gone += expiry.messages(tx, now - self._settings.messages_days * DAY_MS, GROUP)
+        return gone + len(aged)

@@ -1,0 +1,71 @@
+"""Logs: one JSON object a line on stderr; constant event names, data in fields, never what people write."""
+
+import json
+import logging
+import sys
+import time
+import traceback
+from typing import Any, Literal
+
+import msgspec
+
+_STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "taskName"}
+# Only these say in their message nothing but what the system or we ourselves put there.
+_PLAIN_ERRORS: tuple[type[BaseException], ...] = (OSError, ImportError, MemoryError, AssertionError)
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`level` and everything above is written; `format` is `json` or, for people at a terminal, `text`."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class JsonLines(logging.Formatter):
+    """A record as one JSON object: time (ms), level, logger, event, then its fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "at": int(record.created * 1000),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line["trace"] = _trace(record.exc_info[1])
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class TextLines(logging.Formatter):
+    """The same for people: time, level, event and fields in one line, a trace below."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = time.strftime("%H:%M:%S", time.localtime(record.created))
+        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
+        line = f"{at} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip()
+        if record.exc_info and record.exc_info[1] is not None:
+            line += "\n" + "\n".join(f"    {entry}" for entry in _trace(record.exc_info[1]))
+        return line
+
+
+def configure(settings: LogSettings) -> None:
+    """Send every logger's records to stderr in the chosen form."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if settings.format == "json" else TextLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.level.upper())
+    for chatty in ("aiosqlite", "asyncio", "granian.access", "aiohttp.access"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+
+
+def _trace(error: BaseException) -> list[str]:
+    """Where it happened and what kind of error; its text only where that cannot hold what people wrote."""
+    frames = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
+    text = f": {error}" if isinstance(error, _PLAIN_ERRORS) else ""
+    return [*frames, type(error).__name__ + text]

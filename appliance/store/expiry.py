@@ -1,0 +1,46 @@
+"""Deleting what is too old, a bounded number of rows at a time."""
+
+from appliance.store.database import Transaction
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def short_lived(tx: Transaction, now_ms: int, limit: int) -> int:
+    """Idempotency keys after a day, receipts that waited a week for their message, tickets and browser
+    sessions that ended."""
+    gone = tx.run(
+        "DELETE FROM idempotency WHERE (account_id, key) IN "
+        "(SELECT account_id, key FROM idempotency WHERE created_at < ? LIMIT ?)",
+        now_ms - DAY_MS,
+        limit,
+    )
+    gone += tx.run(
+        "DELETE FROM waiting_receipts WHERE (device_id, wa_id, participant, status) IN "
+        "(SELECT device_id, wa_id, participant, status FROM waiting_receipts WHERE created_at < ? LIMIT ?)",
+        now_ms - 7 * DAY_MS,
+        limit,
+    )
+    gone += tx.run(
+        "DELETE FROM stream_tickets WHERE expires_at < ? OR (opened = 0 AND open_by < ?)", now_ms, now_ms
+    )
+    return gone + tx.run("DELETE FROM browser_sessions WHERE expires_at < ?", now_ms)
+
+
+def deliveries(tx: Transaction, before_ms: int, limit: int) -> int:
+    """Deliveries, with their attempts, that ended long ago."""
+    return tx.run(
+        "DELETE FROM deliveries WHERE no IN (SELECT no FROM deliveries WHERE created_at < ? "
+        "AND status IN ('delivered', 'dead') ORDER BY no LIMIT ?)",
+        before_ms,
+        limit,
+    )
+
+
+def messages(tx: Transaction, before_ms: int, limit: int) -> int:
+    """Old messages that no longer wait for anything."""
+    return tx.run(
+        "DELETE FROM messages WHERE no IN (SELECT no FROM messages WHERE created_at < ? AND told = 1 "
+        "AND (status IS NULL OR status NOT IN ('queued', 'sending')) ORDER BY no LIMIT ?)",
+        before_ms,
+        limit,
+    )

@@ -1,0 +1,130 @@
+"""The group-committing writer, the readers that cannot write, and the migrations."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from appliance.model.errors import NotFound, StorageFull
+from appliance.store.database import Database, StoreError, StoreSettings, Transaction, connect, storage_error
+from appliance.store.migrate import SchemaTooNew, migrate, migrations
+from appliance.store.query import Query, count
+
+SETTINGS = StoreSettings()
+HOW_MANY = count("SELECT count(*) FROM chats")
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    path = tmp_path / "test.db"
+    with connect(path, SETTINGS) as connection:
+        connection.execute("CREATE TABLE chats (name TEXT PRIMARY KEY) STRICT")
+    connection.close()
+    database = Database(path, SETTINGS)
+    await database.open()
+    yield database
+    await database.close()
+
+
+def add(name: str, tx: Transaction) -> int:
+    return tx.insert("INSERT INTO chats (name) VALUES (?)", name)
+
+
+async def test_a_change_is_there_once_its_caller_is_answered(db: Database) -> None:
+    assert await db.transaction(lambda tx: add("a", tx)) == 1
+    assert await db.reader.one(HOW_MANY) == 1
+
+
+async def test_one_callers_failure_leaves_the_others_of_its_group_alone(db: Database) -> None:
+    def fail_after_writing(tx: Transaction) -> None:
+        add("half", tx)
+        raise NotFound("not this one")
+
+    changes = [db.transaction(lambda tx, n=n: add(f"chat {n}", tx)) for n in range(50)]  # type: ignore[misc]
+    failing = db.transaction(fail_after_writing)
+    answers = await asyncio.gather(*changes[:25], failing, *changes[25:], return_exceptions=True)
+    assert [type(a) for a in answers if isinstance(a, BaseException)] == [NotFound]
+    assert await db.reader.one(HOW_MANY) == 50
+
+
+async def test_changes_that_wait_together_share_one_commit(db: Database) -> None:
+    before = db.commits
+    await asyncio.gather(*(db.transaction(lambda tx, n=n: add(f"{n}", tx)) for n in range(200)))  # type: ignore[misc]
+    assert db.changes >= 200
+    assert db.commits - before < 100
+
+
+async def test_a_broken_rule_of_the_schema_is_the_callers_error_alone(db: Database) -> None:
+    await db.transaction(lambda tx: add("a", tx))
+    first = db.transaction(lambda tx: add("b", tx))
+    again = db.transaction(lambda tx: add("a", tx))
+    answers = await asyncio.gather(first, again, return_exceptions=True)
+    assert isinstance(answers[1], sqlite3.IntegrityError)
+    assert await db.reader.one(HOW_MANY) == 2
+
+
+async def test_a_cancelled_caller_does_not_disturb_its_group(db: Database) -> None:
+    leaving = asyncio.ensure_future(db.transaction(lambda tx: add("left", tx)))
+    staying = asyncio.ensure_future(db.transaction(lambda tx: add("stayed", tx)))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying == 2
+    assert await db.reader.one(HOW_MANY) == 2
+
+
+async def test_a_reader_cannot_write(db: Database) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        await db.reader.all(Query("INSERT INTO chats (name) VALUES ('x')", (), lambda row: row))
+
+
+async def test_a_snapshot_sees_one_moment(db: Database) -> None:
+    async with db.reader.snapshot() as moment:
+        assert await moment.one(HOW_MANY) == 0
+        await db.transaction(lambda tx: add("later", tx))
+        assert await moment.one(HOW_MANY) == 0
+    assert await db.reader.one(HOW_MANY) == 1
+
+
+async def test_a_full_disk_is_said_and_passes(db: Database) -> None:
+    pages = await db.transaction(lambda tx: tx.one(count("PRAGMA page_count")))
+    await db.transaction(lambda tx: tx.one(count(f"PRAGMA max_page_count = {pages}")))
+    with pytest.raises(StorageFull):
+        await db.transaction(lambda tx: add("x" * 100_000, tx))
+    await db.transaction(lambda tx: tx.one(count("PRAGMA max_page_count = 1000000")))
+    assert await db.transaction(lambda tx: add("x" * 100_000, tx)) == 1
+
+
+async def test_nothing_is_taken_after_close(tmp_path: Path) -> None:
+    database = Database(tmp_path / "closed.db", SETTINGS)
+    await database.open()
+    await database.close()
+    with pytest.raises(StoreError):
+        await database.transaction(lambda tx: add("late", tx))
+
+
+def test_an_io_error_is_not_taken_for_a_full_disk() -> None:
+    assert isinstance(storage_error(sqlite3.OperationalError("disk I/O error")), StoreError)
+    assert isinstance(storage_error(sqlite3.OperationalError("database or disk is full")), StorageFull)
+
+
+def test_migrations_run_once_and_are_numbered_without_holes(tmp_path: Path) -> None:
+    assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
+    path = tmp_path / "new.db"
+    assert migrate(path, SETTINGS) == migrate(path, SETTINGS) == len(migrations())
+    connection = connect(path, SETTINGS)
+    assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    connection.close()
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "newer.db"
+    migrate(path, SETTINGS)
+    connection = connect(path, SETTINGS)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(SchemaTooNew, match="99"):
+        migrate(path, SETTINGS)
