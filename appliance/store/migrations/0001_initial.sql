@@ -99,7 +99,7 @@ CREATE TABLE endpoints (
     url TEXT NOT NULL, events BLOB NOT NULL, filters BLOB NOT NULL,
     secret_sealed BLOB NOT NULL, previous_sealed BLOB, previous_until INTEGER, headers_sealed BLOB,
     redirect_is_success INTEGER NOT NULL, enabled INTEGER NOT NULL, status TEXT NOT NULL, status_reason TEXT,
-    failing_since INTEGER, probe_at INTEGER, created_at INTEGER NOT NULL
+    failing_since INTEGER, probe_at INTEGER, catching_up INTEGER NOT NULL, created_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX endpoints_account ON endpoints(account_id, no);
 
@@ -107,9 +107,12 @@ CREATE TABLE deliveries (
     no INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, account_id TEXT NOT NULL,
     endpoint_id TEXT NOT NULL REFERENCES endpoints(id) ON DELETE CASCADE,
     device_id TEXT NOT NULL, event_no INTEGER NOT NULL, event_type TEXT NOT NULL, status TEXT NOT NULL,
-    attempts INTEGER NOT NULL, due_at INTEGER NOT NULL, lease_until INTEGER, finished_at INTEGER, created_at INTEGER NOT NULL
+    attempts INTEGER NOT NULL, step INTEGER NOT NULL, due_at INTEGER NOT NULL, held INTEGER NOT NULL, lease_until INTEGER,
+    last_status INTEGER, last_error TEXT, queued_at INTEGER NOT NULL, finished_at INTEGER, created_at INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX deliveries_due ON deliveries(endpoint_id, due_at, no) WHERE status = 'pending';
+-- A delivery waits in one of these two: first attempts go in order, later ones by their time.
+CREATE INDEX deliveries_fresh ON deliveries(endpoint_id, no) WHERE status = 'pending' AND attempts = 0;
+CREATE INDEX deliveries_due ON deliveries(endpoint_id, due_at, no) WHERE status = 'pending' AND attempts > 0;
 CREATE INDEX deliveries_leased ON deliveries(lease_until) WHERE status = 'delivering';
 CREATE INDEX deliveries_endpoint ON deliveries(endpoint_id, no);
 CREATE INDEX deliveries_event ON deliveries(event_no);
@@ -122,7 +125,7 @@ CREATE TABLE attempts (
 
 CREATE TABLE stream_tickets (
     token_hash BLOB PRIMARY KEY, account_id TEXT NOT NULL REFERENCES accounts(id) ON DELETE CASCADE,
-    device_id TEXT, created_at INTEGER NOT NULL, open_by INTEGER NOT NULL, opened INTEGER NOT NULL, expires_at INTEGER NOT NULL
+    key_hash BLOB NOT NULL, device_id TEXT, created_at INTEGER NOT NULL, open_by INTEGER NOT NULL, opened INTEGER NOT NULL, expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE dead_letters (

@@ -1,0 +1,253 @@
+"""Webhook endpoints: made, changed, tested and replayed by the account they belong to."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from appliance.gateway.destinations import Destinations
+from appliance.gateway.endpoint_rules import (
+    checked_events,
+    checked_filters,
+    checked_headers,
+    checked_secret,
+)
+from appliance.gateway.endpoint_seal import EndpointSeal
+from appliance.gateway.events import EventLog
+from appliance.gateway.sample_events import sample
+from appliance.gateway.signing import new_secret
+from appliance.gateway.vault import Vault
+from appliance.model.clock import Clock
+from appliance.model.errors import Conflict, NextStep, NotFound
+from appliance.model.event import EventType
+from appliance.model.ids import new_id
+from appliance.model.webhook import Delivery, DeliveryStatus, Endpoint, EndpointFilters, EndpointStatus
+from appliance.store import deliveries, devices, events, webhooks
+from appliance.store.database import Database, Reader, Transaction
+
+T = TypeVar("T")
+
+PREVIOUS_SECRET_MS = 24 * 3600 * 1000
+REPLAY_GROUP = 500
+_NO_DEVICE = "c" + "0" * 24
+
+
+class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`allow` lists the addresses that are not public and may be delivered to all the same; the grammar is
+    that of `gateway/allow_list.py`."""
+
+    allow: list[str] = []
+
+
+class EndpointChange(msgspec.Struct, kw_only=True):
+    """What an endpoint's owner sets; None leaves it as it is (in a new endpoint: as the contract says)."""
+
+    url: str | None = None
+    events: list[EventType] | None = None
+    device_id: str | None = None
+    filters: EndpointFilters | None = None
+    headers: Mapping[str, str] | None = None
+    redirect_is_success: bool | None = None
+    enabled: bool | None = None
+
+
+class Webhooks:
+    """The accounts' webhook endpoints.
+
+    `on_changed` gets an endpoint's id after every commit that changed it or made deliveries due: the
+    delivery worker listens. `seal` opens what an endpoint keeps secret. Every method that is given an id
+    raises NotFound when the account has no such endpoint.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        reader: Reader,
+        vault: Vault,
+        clock: Clock,
+        destinations: Destinations,
+        log: EventLog,
+    ) -> None:
+        self._db = db
+        self._reader = reader
+        self._clock = clock
+        self._destinations = destinations
+        self._log = log
+        self.seal = EndpointSeal(vault)
+        self.on_changed: list[Callable[[str], None]] = []
+
+    async def get(self, account_id: str, endpoint_id: str) -> Endpoint:
+        row = await self._reader.one(webhooks.by_id(account_id, endpoint_id))
+        return _found(row, "webhook")
+
+    async def create(
+        self, account_id: str, url: str, wished: EndpointChange, secret: str | None = None
+    ) -> Endpoint:
+        """A new endpoint, with a fresh secret unless one is given. Raises Invalid, WebhookUrlForbidden, and
+        NotFound for a device that the account does not have."""
+        await self._destinations.vet(url)
+        plain = Endpoint(
+            id=new_id(),
+            account_id=account_id,
+            url=url,
+            events=list(EventType),
+            filters=EndpointFilters(),
+            secret_sealed=self.seal.seal_secret(checked_secret(secret) if secret else new_secret()),
+            created_at=self._clock.now_ms(),
+        )
+        endpoint = self._changed(plain, wished)
+
+        def write(tx: Transaction) -> Endpoint:
+            _check_device(tx, endpoint)
+            webhooks.insert(tx, endpoint)
+            return endpoint
+
+        return await self._db.transaction(write)
+
+    async def update(self, account_id: str, endpoint_id: str, wished: EndpointChange) -> Endpoint:
+        """The endpoint after the change. Enabling it, or giving it another address, begins anew: it counts as
+        well, and what waits for it is due. Raises as `create` does."""
+        if wished.url is not None:
+            await self._destinations.vet(wished.url)
+
+        def write(tx: Transaction) -> Endpoint:
+            old = _found(tx.one(webhooks.by_id(account_id, endpoint_id)), "webhook")
+            new = self._changed(old, wished)
+            _check_device(tx, new)
+            webhooks.save(tx, new)
+            if new.url != old.url or wished.enabled:
+                webhooks.restart(tx, endpoint_id)
+            return _found(tx.one(webhooks.by_id(account_id, endpoint_id)), "webhook")
+
+        return await self._committed(endpoint_id, write)
+
+    async def delete(self, account_id: str, endpoint_id: str) -> None:
+        """Delete the endpoint with its deliveries."""
+
+        def write(tx: Transaction) -> None:
+            if not webhooks.delete(tx, account_id, endpoint_id):
+                raise _missing("webhook")
+
+        await self._committed(endpoint_id, write)
+
+    async def rotate_secret(self, account_id: str, endpoint_id: str, secret: str | None = None) -> Endpoint:
+        """Give the endpoint another secret; the old one goes on signing beside it for 24 hours."""
+        fresh = self.seal.seal_secret(checked_secret(secret) if secret else new_secret())
+
+        def write(tx: Transaction) -> Endpoint:
+            old = _found(tx.one(webhooks.by_id(account_id, endpoint_id)), "webhook")
+            new = msgspec.structs.replace(
+                old,
+                secret_sealed=fresh,
+                previous_sealed=old.secret_sealed,
+                previous_until=self._clock.now_ms() + PREVIOUS_SECRET_MS,
+            )
+            webhooks.save(tx, new)
+            return new
+
+        return await self._committed(endpoint_id, write)
+
+    async def test(self, account_id: str, endpoint_id: str) -> Delivery:
+        """Append an event with `test: true` for this endpoint alone; returns its delivery. Raises Conflict
+        when the endpoint is disabled or stopped."""
+
+        def write(tx: Transaction) -> Delivery:
+            endpoint = _found(tx.one(webhooks.by_id(account_id, endpoint_id)), "webhook")
+            _check_awake(endpoint)
+            newest = tx.one(devices.page(account_id, None, 1))
+            device_id = endpoint.device_id or (newest[1].id if newest else _NO_DEVICE)
+            no = self._log.append(tx, sample(endpoint, device_id, self._clock.now_ms()))
+            return tx.all(deliveries.of_event(account_id, no))[0]
+
+        delivery = await self._committed(endpoint_id, write)
+        self._log.wake(account_id)
+        return delivery
+
+    async def replay(self, account_id: str, endpoint_id: str, delivery_id: str) -> Delivery:
+        """Deliver once more, whatever became of it. Raises NotFound, and Conflict when its event is no longer
+        kept or the endpoint is disabled or stopped."""
+        query = deliveries.by_id(account_id, endpoint_id, delivery_id)
+
+        def write(tx: Transaction) -> Delivery:
+            endpoint = _found(tx.one(webhooks.by_id(account_id, endpoint_id)), "webhook")
+            delivery = _found(tx.one(query), "delivery")
+            _check_awake(endpoint)
+            if tx.one(events.by_no(delivery.event_no)) is None:
+                raise Conflict("The event of this delivery is no longer kept.")
+            deliveries.requeue(tx, account_id, delivery_id, self._clock.now_ms())
+            return _found(tx.one(query), "delivery")
+
+        return await self._committed(endpoint_id, write)
+
+    async def replay_range(
+        self,
+        account_id: str,
+        endpoint_id: str,
+        since: int,
+        until: int | None = None,
+        status: DeliveryStatus | None = None,
+    ) -> int:
+        """Deliver once more what was queued from `since` (ms) to before `until`, in order, and has that
+        status; returns how many. What is on its way, or whose event is no longer kept, is left out."""
+        _check_awake(await self.get(account_id, endpoint_id))
+        now = self._clock.now_ms()
+        # Without an end, rows that are queued meanwhile would be replayed too.
+        filters = deliveries.Filters(status=status, since=since, until=now + 1 if until is None else until)
+        total, last = 0, 0
+
+        def write(tx: Transaction) -> list[int]:
+            nos = tx.all(deliveries.replayable(account_id, endpoint_id, filters, last, REPLAY_GROUP))
+            for no in nos:
+                deliveries.requeue_row(tx, no, now)
+            return nos
+
+        while nos := await self._committed(endpoint_id, write):
+            total, last = total + len(nos), nos[-1]
+        return total
+
+    def _changed(self, old: Endpoint, wished: EndpointChange) -> Endpoint:
+        """`old` with what is wished. Raises Invalid."""
+        new = msgspec.structs.replace(old)
+        for name in ("url", "device_id", "redirect_is_success", "enabled"):
+            if (value := getattr(wished, name)) is not None:
+                setattr(new, name, value)
+        if wished.events is not None:
+            new.events = checked_events(wished.events)
+        if wished.filters is not None:
+            new.filters = checked_filters(wished.filters)
+        if wished.headers is not None:
+            new.headers_sealed = self.seal.seal_headers(
+                checked_headers(wished.headers, self.seal.headers(old))
+            )
+        return new
+
+    async def _committed(self, endpoint_id: str, write: Callable[[Transaction], T]) -> T:
+        result = await self._db.transaction(write)
+        for listener in self.on_changed:
+            listener(endpoint_id)
+        return result
+
+
+def _missing(what: str) -> NotFound:
+    return NotFound(f"There is no {what} with that id.")
+
+
+def _found(row: T | None, what: str) -> T:
+    if row is None:
+        raise _missing(what)
+    return row
+
+
+def _check_device(tx: Transaction, endpoint: Endpoint) -> None:
+    if endpoint.device_id is not None:
+        _found(tx.one(devices.by_id(endpoint.account_id, endpoint.device_id)), "device")
+
+
+def _check_awake(endpoint: Endpoint) -> None:
+    """Raises Conflict: nothing is sent to an endpoint that is disabled or stopped."""
+    if endpoint.enabled and endpoint.status is not EndpointStatus.STOPPED:
+        return
+    raise Conflict(
+        "Nothing is sent to this webhook: it is disabled, or it stopped. Enable it first.",
+        next_step=NextStep("PATCH", f"/api/webhooks/{endpoint.id}", 'Send {"enabled": true}.'),
+    )

@@ -1,0 +1,195 @@
+"""The deliveries table as the delivery worker sees it: a durable queue with leases.
+
+A row is claimed (`delivering`, with a lease), tried outside any transaction, and then recorded: the attempt
+and the row's next state in one transaction.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from appliance.model.webhook import Attempt, DeliveryStatus, EndpointStatus
+from appliance.store.database import Transaction
+from appliance.store.query import Query, Row
+
+_ROW = (
+    "SELECT d.no, d.endpoint_id, d.device_id, d.event_no, d.event_type, d.attempts, d.step, d.queued_at, "
+    "d.due_at, e.body, e.crc, coalesce(e.created_at, d.created_at) "
+    "FROM deliveries d LEFT JOIN events e ON e.no = d.event_no "
+    "WHERE d.endpoint_id = ? AND d.status = 'pending' "
+)
+_WORK = """
+SELECT id, status, failing_since, probe_at, catching_up,
+    EXISTS (SELECT 1 FROM deliveries d
+        WHERE d.endpoint_id = e.id AND d.status = 'pending' AND d.attempts = 0),
+    (SELECT min(d.due_at) FROM deliveries d
+        WHERE d.endpoint_id = e.id AND d.status = 'pending' AND d.attempts > 0)
+FROM endpoints e WHERE e.enabled = 1 AND e.status <> 'stopped'
+"""
+_RELEASE = "UPDATE deliveries SET status = 'pending', lease_until = NULL WHERE status = 'delivering'"
+_RECORD = (
+    "UPDATE deliveries SET status = ?, attempts = ?, step = ?, due_at = ?, held = ?, lease_until = NULL, "
+    "last_status = ?, last_error = ?, finished_at = ? WHERE no = ?"
+)
+# SELECT, because the endpoint may have been deleted meanwhile, and its deliveries with it.
+_ATTEMPT = (
+    "INSERT INTO attempts (delivery_no, n, at, duration_ms, status, error, answer) "
+    "SELECT no, ?, ?, ?, ?, ?, ? FROM deliveries WHERE no = ?"
+)
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What waits at one endpoint: first attempts (`fresh`), and when the next other one is `due_at` (ms)."""
+
+    endpoint_id: str
+    status: EndpointStatus
+    failing_since: int | None
+    probe_at: int | None
+    catching_up: bool
+    fresh: bool
+    due_at: int | None
+
+
+class Claimed(msgspec.Struct):
+    """A leased delivery with its event's body (None when the event is gone). Times are ms.
+
+    `probe`: tried before its time, only to learn whether the endpoint is well again.
+    """
+
+    no: int
+    endpoint_id: str
+    device_id: str
+    event_no: int
+    event_type: str
+    attempts: int
+    step: int
+    queued_at: int
+    due_at: int
+    body: bytes | None
+    crc: int | None
+    event_at: int
+    probe: bool = False
+
+
+class Recorded(msgspec.Struct):
+    """What became of an attempt: the row's next state. `held` as in Delivery."""
+
+    attempt: Attempt
+    endpoint_id: str
+    status: DeliveryStatus
+    step: int
+    due_at: int
+    held: bool = False
+    endpoint: Literal["well", "failing", "stopped", "unknown"] = "unknown"
+    reason: str | None = None
+
+
+def work() -> Query[Work]:
+    """Every endpoint that may be sent to, with what waits for it. A few µs an endpoint."""
+
+    return Query(_WORK, (), _work)
+
+
+def fresh(endpoint_id: str, limit: int) -> Query[Claimed]:
+    """Deliveries never tried, in the order of their events; they are due whatever the clock says."""
+    return Query(f"{_ROW} AND d.attempts = 0 ORDER BY d.no LIMIT ?", (endpoint_id, limit), _claimed)
+
+
+def due(endpoint_id: str, now_ms: int, limit: int) -> Query[Claimed]:
+    """Deliveries whose next attempt is due, the longest overdue first."""
+    sql = f"{_ROW} AND d.attempts > 0 AND d.due_at <= ? ORDER BY d.due_at, d.no LIMIT ?"
+    return Query(sql, (endpoint_id, now_ms, limit), _claimed)
+
+
+def probe(endpoint_id: str) -> Query[Claimed]:
+    """The delivery to probe a failing endpoint with: the next one whose time the receiver did not name."""
+    sql = f"{_ROW} AND d.attempts > 0 AND d.held = 0 ORDER BY d.due_at, d.no LIMIT 1"
+    return Query(sql, (endpoint_id,), lambda row: msgspec.structs.replace(_claimed(row), probe=True))
+
+
+def lease(tx: Transaction, claimed: list[Claimed], until_ms: int) -> None:
+    """Take these rows out of the queue."""
+    nos = msgspec.json.encode([row.no for row in claimed]).decode()
+    tx.run(
+        "UPDATE deliveries SET status = 'delivering', lease_until = ? "
+        "WHERE no IN (SELECT value FROM json_each(?))",
+        until_ms,
+        nos,
+    )
+
+
+def release(tx: Transaction, nos: list[int]) -> None:
+    """Put rows back that were claimed and not tried."""
+    ids = msgspec.json.encode(nos).decode()
+    tx.run(_RELEASE + " AND no IN (SELECT value FROM json_each(?))", ids)  # noqa: S608
+
+
+def release_all(tx: Transaction) -> int:
+    """Put every leased row back: at start nobody else can hold a lease."""
+    return tx.run(_RELEASE)
+
+
+def release_expired(tx: Transaction, now_ms: int, mine: list[int]) -> int:
+    """Put rows back whose lease is over, except those in `mine`, which are still being worked on."""
+    ids = msgspec.json.encode(mine).decode()
+    sql = _RELEASE + " AND lease_until < ? AND no NOT IN (SELECT value FROM json_each(?))"  # noqa: S608
+    return tx.run(sql, now_ms, ids)
+
+
+def record(tx: Transaction, done: Recorded) -> None:
+    """Write an attempt and what it means for its delivery. A delivery that is gone meanwhile stays gone."""
+    attempt = done.attempt
+    finished = attempt.at + attempt.duration_ms if done.status is not DeliveryStatus.PENDING else None
+    tx.run(
+        _RECORD,
+        str(done.status),
+        attempt.n,
+        done.step,
+        done.due_at,
+        done.held,
+        attempt.status,
+        attempt.error,
+        finished,
+        attempt.delivery_no,
+    )
+    tx.run(
+        _ATTEMPT,
+        attempt.n,
+        attempt.at,
+        attempt.duration_ms,
+        attempt.status,
+        attempt.error,
+        attempt.answer,
+        attempt.delivery_no,
+    )
+
+
+def make_due(tx: Transaction, endpoint_id: str, now_ms: int, limit: int) -> int:
+    """Make up to `limit` waiting deliveries due now, but for those whose receiver named the time."""
+    return tx.run(
+        "UPDATE deliveries SET due_at = ?2 WHERE no IN (SELECT no FROM deliveries WHERE endpoint_id = ?1 "
+        "AND status = 'pending' AND attempts > 0 AND due_at > ?2 AND held = 0 ORDER BY due_at, no LIMIT ?3)",
+        endpoint_id,
+        now_ms,
+        limit,
+    )
+
+
+def clamp(tx: Transaction, now_ms: int, furthest_ms: int) -> int:
+    """Make due what is due impossibly late, because the clock was set back meanwhile."""
+    return tx.run(
+        "UPDATE deliveries SET due_at = ? WHERE status = 'pending' AND attempts > 0 AND due_at > ?",
+        now_ms,
+        furthest_ms,
+    )
+
+
+def _work(row: Row) -> Work:
+    identity, status, since, probe_at, catching_up, fresh_waits, due_at = row
+    return Work(
+        identity, EndpointStatus(status), since, probe_at, bool(catching_up), bool(fresh_waits), due_at
+    )
+
+
+def _claimed(row: Row) -> Claimed:
+    return Claimed(*row)
