@@ -115,6 +115,10 @@ class DeviceManager:
     def of_account(self, account_id: str) -> list[Device]:
         return self._states.of_account(account_id)
 
+    def everywhere(self) -> list[Device]:
+        """Every device of every account: for figures about the gateway, never for a caller."""
+        return self._states.all()
+
     def resolve(self, account_id: str, device_id: str | None) -> Device:
         """The device named, or the only one there is. Raises NotFound, DeviceRequired (listing the
         choice)."""
