@@ -113,7 +113,7 @@ class EngineError(Exception):
         self.until = until
 
 
-class QrShown(msgspec.Struct, tag="qr", frozen=True):
+class QrShown(msgspec.Struct, tag="qr", tag_field="event", frozen=True):
     """A QR code to scan: `qr` its raw text, `seq` counts from 1 in this attempt, `expires_at` ms."""
 
     qr: str
@@ -121,7 +121,7 @@ class QrShown(msgspec.Struct, tag="qr", frozen=True):
     expires_at: int
 
 
-class StateChanged(msgspec.Struct, tag="state", frozen=True, omit_defaults=True):
+class StateChanged(msgspec.Struct, tag="state", tag_field="event", frozen=True, omit_defaults=True):
     """The session's state. With CONNECTED the account's addresses stand beside it; `until` (ms) with BANNED.
 
     `reason` is a short stable word (`qr_timeout`, `connection_lost`, `device_removed`, `replaced` …),
@@ -138,7 +138,7 @@ class StateChanged(msgspec.Struct, tag="state", frozen=True, omit_defaults=True)
     push_name: str | None = None
 
 
-class Linked(msgspec.Struct, tag="linked", frozen=True, omit_defaults=True):
+class Linked(msgspec.Struct, tag="linked", tag_field="event", frozen=True, omit_defaults=True):
     """Pairing succeeded: the account's addresses. `jid` is without the device part."""
 
     jid: str
@@ -169,7 +169,7 @@ class ReplyTo(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str | None = None
 
 
-class MessageIn(msgspec.Struct, tag="message", frozen=True, omit_defaults=True):
+class MessageIn(msgspec.Struct, tag="message", tag_field="event", frozen=True, omit_defaults=True):
     """A message that others wrote, or that was typed on the linked phone (`from_me`).
 
     `chat` and `sender` are JIDs as WhatsApp gave them (often LIDs), `…_alt` the other form if it is known;
@@ -202,7 +202,7 @@ class MessageIn(msgspec.Struct, tag="message", frozen=True, omit_defaults=True):
     update: bool = False
 
 
-class ReceiptIn(msgspec.Struct, tag="receipt", frozen=True, omit_defaults=True):
+class ReceiptIn(msgspec.Struct, tag="receipt", tag_field="event", frozen=True, omit_defaults=True):
     """Messages of ours reached (`delivered`), were `read` or `played`; `failed` when WhatsApp took them
     back. `timestamp` seconds."""
 
@@ -217,7 +217,7 @@ class ReceiptIn(msgspec.Struct, tag="receipt", frozen=True, omit_defaults=True):
     error_message: str | None = None
 
 
-class ChatNamed(msgspec.Struct, tag="chat", frozen=True):
+class ChatNamed(msgspec.Struct, tag="chat", tag_field="event", frozen=True):
     """A group's (or newsletter's) subject became known."""
 
     chat: str
@@ -307,12 +307,64 @@ class Engine(Protocol):
         """Stop every session and every helper; events in flight are told first. Returns within 10 s."""
 
 
+class PretendMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody writes to a sandbox device, or its owner on the pretend phone (`from_me`).
+
+    `phone` (digits) and `lid` (digits) name the other person: both known, or only one (a phone alone gets a
+    LID of its own). `wa_id` and `timestamp` (seconds) are made up when absent. `kind` is our word for it, or
+    `raw` with `content`. A file is the one at `path`, else a built-in sample; `broken`: it cannot be
+    downloaded. `target` is the message reacted to, edited, deleted or voted on.
+    """
+
+    kind: str = "text"
+    phone: str | None = None
+    lid: str | None = None
+    group: str | None = None
+    from_me: bool = False
+    push_name: str | None = None
+    wa_id: str | None = None
+    timestamp: int | None = None
+    text: str | None = None
+    reply: Quoted | None = None
+    mentions: tuple[str, ...] = ()
+    forwarded: bool = False
+    path: str | None = None
+    filename: str | None = None
+    mimetype: str | None = None
+    seconds: int | None = None
+    broken: bool = False
+    target: Quoted | None = None
+    emoji: str | None = None
+    options: tuple[str, ...] = ()
+    latitude: float | None = None
+    longitude: float | None = None
+    name: str | None = None
+    content: dict[str, Any] | None = None
+
+
 class SandboxControl(Protocol):
-    """The simulator's strings: what a person with the pretend phone does. All are for sandbox devices
-    whose session runs."""
+    """The simulator's strings: what a person with the pretend phone does, and the people that person knows.
 
-    async def scan(self, device_id: str, phone: str, push_name: str | None) -> None:
-        """The phone scans the QR code (any running unlinked session is accepted)."""
+    All are for sandbox devices whose session runs, and return when what happened has been committed; else
+    EngineError `not_connected`, or `engine_timeout` when it was not committed in time.
+    """
 
-    async def set_state(self, device_id: str, state: StateChanged) -> None:
-        """The session falls into that state as if WhatsApp had said so; CONNECTED heals it."""
+    async def scan(self, device_id: str, phone: str | None, push_name: str | None) -> None:
+        """The phone scans the QR code (any unlinked session is accepted; EngineError `no_qr` when none is
+        shown). `phone` None: the number the link code was asked for, else 999000000000."""
+
+    async def set_state(self, device_id: str, state: StateChanged, after_s: float = 0) -> None:
+        """The session falls into that state as if WhatsApp had said so; CONNECTED heals it. With `after_s`
+        it returns at once."""
+
+    async def receipt(self, device_id: str, receipt: ReceiptIn) -> None:
+        """Somebody's phone confirms messages of ours."""
+
+    async def write(
+        self, device_id: str, message: PretendMessage, count: int = 1
+    ) -> list[tuple[MessageIn, Applied]]:
+        """Somebody writes the message, `count` times: each as it was told, and the ids it was stored under.
+
+        Raises ValueError for a message that nobody can write, OSError when its file cannot be read.
+        """
+        ...

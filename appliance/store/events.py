@@ -55,6 +55,18 @@ def floor(account_id: str) -> Query[int]:
     return count("SELECT no FROM event_floors WHERE account_id = ?", account_id)
 
 
+def told_as(device_id: str, message_id: str) -> Query[int]:
+    """The number under which a message was first told; no row: it was not told, or that event is gone.
+
+    It reads the device's events one by one: for the sandbox, not for a busy path.
+    """
+    sql = (
+        "SELECT no FROM events WHERE device_id = ? AND type = 'message.received' AND instr(body, ?) > 0 "
+        "ORDER BY no LIMIT 1"
+    )
+    return count(sql, device_id, f'"id":"{message_id}"'.encode())
+
+
 class Aged(msgspec.Struct, frozen=True):
     """An event that is old enough to go."""
 

@@ -1,0 +1,131 @@
+"""The files that pretend people send: one small valid sample of every kind of media."""
+
+import base64
+
+import msgspec
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """A file as WhatsApp describes it: `width` and `height` in pixels, `seconds` its play time."""
+
+    data: bytes
+    mimetype: str
+    extension: str
+    width: int | None = None
+    height: int | None = None
+    seconds: int | None = None
+
+
+_JPEG = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABQODxIPDRQSEBIXFRQYHjIhHhwcHj0sLiQySUBMS0dARkVQWnNiUFVtVkVGZIhlbXd7"
+    "gYKBTmCNl4x9lnN+gXz/2wBDARUXFx4aHjshITt8U0ZTfHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8"
+    "fHx8fHx8fHz/wAARCAAwAEADASIAAhEBAxEB/8QAGAABAQEBAQAAAAAAAAAAAAAAAAUGAgP/xAApEAACAgADBgYDAAAAAAAAAAAA"
+    "AQIDBBESBQYhMUFhMlGBkaHBJHGx/8QAGAEBAQEBAQAAAAAAAAAAAAAAAAIBBQT/xAAbEQEBAAIDAQAAAAAAAAAAAAAAAgExAxES"
+    "If/aAAwDAQACEQMRAD8A8wAS5IAU8LsO+6Oq6SpTXBNZv26BUzmtJgK2I2DdCOdFkbX1i1pfoSZRcZOMk008mn0Daip3gAAQAACn"
+    "sHDK7FStlk1Sk0u75ffwaQz2798YYiymXO1Jp91nw+X7GhNw9/B14+BC3hwyTrxMck29Eu/k/wC/BdIu8V8dFWHXib1vsuKX37DK"
+    "ubrxntCABjnAAARk4yUotpp5proWsLt9qOnFVuTS8UOv7RFAXN1Gl3Ebfhp/Gqk5ednJei5kS22d1krLJOU5PNtnIBfJV7AAEP/Z"
+)
+
+_MP4 = base64.b64decode(
+    "AAAAIGZ0eXBpc29tAAACAGlzb21pc28yYXZjMW1wNDEAAANTbW9vdgAAAGxtdmhkAAAAAAAAAAAAAAAAAAAD6AAAA+gAAQAAAQAA"
+    "AAAAAAAAAAAAAAEAAAAAAAAAAAAAAAAAAAABAAAAAAAAAAAAAAAAAABAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAgAA"
+    "AqJ0cmFrAAAAXHRraGQAAAADAAAAAAAAAAAAAAABAAAAAAAAA+gAAAAAAAAAAAAAAAAAAAAAAAEAAAAAAAAAAAAAAAAAAAABAAAA"
+    "AAAAAAAAAAAAAABAAAAAAEAAAAAwAAAAAAAkZWR0cwAAABxlbHN0AAAAAAAAAAEAAAPoAAAQAAABAAAAAAIabWRpYQAAACBtZGhk"
+    "AAAAAAAAAAAAAAAAAAAoAAAAKABVxAAAAAAALWhkbHIAAAAAAAAAAHZpZGUAAAAAAAAAAAAAAABWaWRlb0hhbmRsZXIAAAABxW1p"
+    "bmYAAAAUdm1oZAAAAAEAAAAAAAAAAAAAACRkaW5mAAAAHGRyZWYAAAAAAAAAAQAAAAx1cmwgAAAAAQAAAYVzdGJsAAAAwXN0c2QA"
+    "AAAAAAAAAQAAALFhdmMxAAAAAAAAAAEAAAAAAAAAAAAAAAAAAAAAAEAAMABIAAAASAAAAAAAAAABDExhdmMgbGlieDI2NAAAAAAA"
+    "AAAAAAAAAAAAAAAAAAAAGP//AAAAN2F2Y0MBZAAK/+EAGWdkAAqscgREewEQAAADABAAAAMAoPEiWEYBAAdo6EODksiw/fj4AAAA"
+    "ABBwYXNwAAAAAQAAAAEAAAAUYnRydAAAAAAAABfAAAAAAAAAABhzdHRzAAAAAAAAAAEAAAAFAAAIAAAAABRzdHNzAAAAAAAAAAEA"
+    "AAABAAAAOGN0dHMAAAAAAAAABQAAAAEAABAAAAAAAQAAKAAAAAABAAAQAAAAAAEAAAAAAAAAAQAACAAAAAAcc3RzYwAAAAAAAAAB"
+    "AAAAAQAAAAUAAAABAAAAKHN0c3oAAAAAAAAAAAAAAAUAAALEAAAADQAAAA0AAAANAAAADQAAABRzdGNvAAAAAAAAAAEAAAODAAAA"
+    "PXVkdGEAAAA1bWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAbWRpcmFwcGwAAAAAAAAAAAAAAAAIaWxzdAAAAAhmcmVlAAADAG1kYXQA"
+    "AAKfBgX//5vcRem95tlIt5Ys2CDZI+7veDI2NCAtIGNvcmUgMTY1IC0gSC4yNjQvTVBFRy00IEFWQyBjb2RlYyAtIENvcHlsZWZ0"
+    "IDIwMDMtMjAyNSAtIGh0dHA6Ly93d3cudmlkZW9sYW4ub3JnL3gyNjQuaHRtbCAtIG9wdGlvbnM6IGNhYmFjPTEgcmVmPTE2IGRl"
+    "YmxvY2s9MTowOjAgYW5hbHlzZT0weDM6MHgxMzMgbWU9dW1oIHN1Ym1lPTEwIHBzeT0xIHBzeV9yZD0xLjAwOjAuMDAgbWl4ZWRf"
+    "cmVmPTEgbWVfcmFuZ2U9MjQgY2hyb21hX21lPTEgdHJlbGxpcz0yIDh4OGRjdD0xIGNxbT0wIGRlYWR6b25lPTIxLDExIGZhc3Rf"
+    "cHNraXA9MSBjaHJvbWFfcXBfb2Zmc2V0PS0yIHRocmVhZHM9MSBsb29rYWhlYWRfdGhyZWFkcz0xIHNsaWNlZF90aHJlYWRzPTAg"
+    "bnI9MCBkZWNpbWF0ZT0xIGludGVybGFjZWQ9MCBibHVyYXlfY29tcGF0PTAgY29uc3RyYWluZWRfaW50cmE9MCBiZnJhbWVzPTgg"
+    "Yl9weXJhbWlkPTIgYl9hZGFwdD0yIGJfYmlhcz0wIGRpcmVjdD0zIHdlaWdodGI9MSBvcGVuX2dvcD0wIHdlaWdodHA9MiBrZXlp"
+    "bnQ9MTAga2V5aW50X21pbj0xIHNjZW5lY3V0PTAgaW50cmFfcmVmcmVzaD0wIHJjX2xvb2thaGVhZD0xMCByYz1jcmYgbWJ0cmVl"
+    "PTEgY3JmPTQwLjAgcWNvbXA9MC42MCBxcG1pbj0wIHFwbWF4PTY5IHFwc3RlcD00IGlwX3JhdGlvPTEuNDAgYXE9MToxLjAwAIAA"
+    "AAAdZYiBAAJf/juzwJNJFgrlnlajVRcSWZLZyfUx5sEAAAAJQZoIjYh//wL2AAAACUGeEEcQQ/9JwQAAAAkBnhgmiH//TUAAAAAJ"
+    "AZ4YbUh//01B"
+)
+
+_MP3 = base64.b64decode(
+    "//MYxAAEyFawQUYAAQwu7u7u7iIhzwcBkyBBAAM/w8eqSS8v//MYxAMFuGrAAZEwARjXRGNBtoLQDYkhwK8WjIneI3gV/9Ip//MY"
+    "xAMFqF6IAdQAABWHJAcJA4QID+igAQAYlC+I+yqy/mTh//MYxAMFcGJwAAG4JDAS+RGFDGXKNHiJcsWLqu3IrPa1upK3//MYxAQF"
+    "+GJsAAB4IEFVwYGjJ/4NiCwDANU4IAzWovY7q6k4//MYxAMFqF5oAAJ4JX4QxceCAGqQnBAwPpVkAiT+oblSzGCh//MYxAMFMFp0"
+    "AAC4JaItKEALMb3k0oGWJSkvM7E6MtXakTbg//MYxAUE0Fp4AAY4RSqzEFfMxhdMRyEh4dnFquUjERd1ERzZ//MYxAgE6Fp0AAD2"
+    "JZNDfcSAGADoe0WpVfVWCypwRCBDG0uN//MYxAsFCFp4AAD4JSoOZLNF9X3nhardyvHG5jCjCdsMjBhQ//MYxA0E0Fp4AAY4RTct"
+    "QSHp9Wqt2FxRxy+BssYB+gOA1zjA//MYxBAE6Fp0AAC2JWM+r034yhqV2kBJmvaccCs2kqM0AWcl//MYxBMEoF58AAD2JN0GhUfZ"
+    "4Og0wFdzE4ZVsdxXcVollScR//MYxBcFEFp4AAF4JS93EA5qFSeaAoUMoGQdutTa9VYBlzsl//MYxBkEqF54AAD2QNY0bwO3BFuw"
+    "QMAbx02NsNWgkr0KpkAQ//MYxB0E6F54AAD2JAVjwwKDRG9l6QD3QfeW/n7SRtyFTmZx//MYxCAFwF5sAAB6IaVux1oOAYPoJwoH"
+    "FDo2Bv3lTUsufldR//MYxCAF+FpoAA44RZEml7SdcCZWCV9iMOKKRkJqoVaZkj4q//MYxB8GEFpoAAY4KSRUCEEx6YKBmoY6iTTy"
+    "Qm+rnAI21gGg//MYxB0FuF5sAAB6IVMqR82mES6C5BCCW40mau0ykNiziloj//MYxB0FGF50AAC4QDk1gGJiIAMwHAmwumJV/mTh"
+    "MeaKQhAw//MYxB8FWFpwAAG4JUawxuIGqyNS2H5EqqgHDDKwYCDJtENf//MYxCAFKFp0AAG4JQULtsPEAEcKX4XvVIjpC3xekzul"
+    "wkcj//MYxCIFKF50AAD4QMB2RkoSYxKSqv6o0VHWfDARMN6Ey0H2//MYxCQFWFpwAAG4JWUmTGfyQrXVekhtlAVWZAspqsMoAGGB"
+    "//MYxCUFKFp0AAG4JXAbszg5/7JmZsOQA4EBqBgHdAiAY6w6//MYxCcFMFp0AAY4RTI8rur/32MxL8MJiG3Ka2EtIdTKCRlM//MY"
+    "xCkFWF6QAVQAAEHBEZArjjiKECPP80iPPeVYFWqqrTQU//MYxCoJQJqsAZlQAANPM53NI6aRRwKCuBVMQU1FNC4xIChh//MYxBwE"
+    "eF5sAcYAAWxwaGEgMClVVVVVVVVVVVVVVVVVVVVV"
+)
+
+_OPUS = base64.b64decode(
+    "T2dnUwACAAAAAAAAAAAAAAAAAAAAAEkq9qABE09wdXNIZWFkAQE4AYA+AAAAAABPZ2dTAAAAAAAAAAAAAAAAAAABAAAASZW+VAEu"
+    "T3B1c1RhZ3MGAAAAZmZtcGVnAQAAABQAAABlbmNvZGVyPUxhdmMgbGlib3B1c09nZ1MABLi8AAAAAAAAAAAAAAIAAAAnoowvETUm"
+    "KigoLCovKiQoJCQjIiIkGODPwLQHP2eWc1UyjHFeKKU3r1WdQIRfsPdKrv8ufATauGY7EU8gBwwBcA+I+t4tEmw/QJgY6AGmrQqb"
+    "rrZyKNlkpTAelUmJ7AAvIQ6++qmaJVQBpiS2auR/zBjn/BwehHT2tTql/Jk+RHsJnqDsV9y4A112HLbl/bsILAf7ibmmu/SCgBjn"
+    "+26kEyT3/OdPm8kXLywO8EnSVyizve92nWAfFRSj5LPPUSrA24IY5/wcHoR0+NkKHz9kHUmGx9Fixcbbj8wrdATrQlexg1UDVj8y"
+    "VM7AGOgCR5JtHvs/vruCM63431Ub6nHnigaWguT2zuVEfGdY03UefOK+JXHGmigY5/6xVwxg9toPlXka0OXkuDTWPQH6buvG/gEZ"
+    "AWqnpaeFd+CqeNgHLfgY6AJHk98cKDwne+y0LaL4nqvZEFXgPVgpfNav1P1OFpjAha4DIdDpquHflYOlQBjoTjQehHT5ciSU0VAD"
+    "tNbPmI+mHrf9Ozk6vBTRCNDViEryabvLCtZuJBjoTjO/t+bnXMIt25J+1gdPt95lEt79k49uUHvCa5dcYKGK4BgOcPVoPntZMzQ+"
+    "mbF6YhBYYTP3koNc/gJmBQuKZaKkTxIVmWMYgYAYDnD1aD774EyKkZLHTPotUAhHabO3966IN6DSA9Jz/dci8nAYDnAlqYXVNRIH"
+    "rA7lmCbPaRJef4f3ozX6c2vTPd3evk4WOVQYDnAlqYXRcmQgVfMPCUPfTksLrPlWAFVnML3Mc1Wq1ENuQBgOcPVoPvzIjM5la5jv"
+    "alF1p4PbcdtBQ0gXD2wHnIX3TVwYDnD1aD56tBrwY6DdUhE4vu/KE+Pb3ZVj5jnRKuKYKC2QGC5w9Wg+/fhUWmMD+OqEzYQmAayy"
+    "kj3Q02ECsl41Jh4tRl2w"
+)
+
+_WEBP = base64.b64decode(
+    "UklGRgYDAABXRUJQVlA4TPkCAAAv/8F/EBTFbds40f5jp1+/X0RMgJwkuoFoDckC8hkqY0xBhOqD+PsO3LaNJP3/53vFqtHZRMQE"
+    "OGobSZD4szDd3b3ryrMlVet/sv5f/6//1//r//X/+n/9n7wnR8vbJ8m3h8fvnBi/eFD88gHxDwfDP50I/3cW/Osp8N/+ucA8d0jn"
+    "Ft9cpJqrNHOZYe6Ty41iuVMqtwrlXpncLJK7LXK5Qq7XxwJ1rPDGDmlsMcYaXSxyxSZR7LLEMkWs88M+OyxUw0ov7LTCUiWs9cFe"
+    "Gyx2wWYR7LbAcgdsN8D6/OxPT4HsNEhOhdx0CE2LxNTIS4+0FMlKk6ZTJSddUlImI20SUicffdJRKBuNklGp13RKRalMtEpErT7T"
+    "Kw3FstCsyVTLQbcUlOsw7RJQr7/0m56C3aXh5FTsLR2npmRnadlYavaVntNStKs0bSpVe0rXllK2o7RtKHXvJ/q2k8LdpPHNROVe"
+    "0vlWovSdROsbidr3Eb1vI4o/i2j+JKL6c4ju/0Io/x+U9hsI9dd/BaT/+m/9t/67gaAf678CQj42EKjHf1CIx78QaMdzCNLxJIJy"
+    "PIsgHLcRdOM+gmzcSFCNOwmicStBM3oJybiZoBjdhGC0E3pxP0EuGgq16CjEoqXQip5CKpoKpegqhGLcOtFXyERjoRKdhUiMXSN6"
+    "C4kYvUJ0FwIxfn3oL+QhQnXoMMQhRm0IUhqaDGUIUxji1IU+QxYiVYVQRSFWTeg1JCFaRQhXEOLVg4DlIGI1CFkMYtaCoKWg6VCC"
+    "sIUgbh0IXAYyF4HYNSB4CYheAcIXgPjjQ8DwUDA6JAwOD0NDxciQMTB0jAsjo0LKoNAyJsyMCDkDQs94MDQaJA0GT0NB1UiwNQ6E"
+    "DQNng0DbGDA3AuwdHwaPDokHh8dDw+WB4fOwcHpQeD0k3B4Qgo8Gy8eC6SNB92Hg/CAQfwTo/+M4hD+Lo/iDOJA/hXP5EzifX41z"
+    "+pU4sF+Es/thHOS342S/hPX/+n/9v/5f/6//1/97bwA="
+)
+
+
+def _pdf() -> bytes:
+    """One page that says Hello, with the cross-reference table that readers look for."""
+    drawing = b"BT /F1 24 Tf 20 60 Td (Hello from the sandbox) Tj ET"
+    objects = (
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 144]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(drawing), drawing),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    )
+    body, offsets = b"%PDF-1.4\n", []
+    for number, written in enumerate(objects, start=1):
+        offsets.append(len(body))
+        body += b"%d 0 obj\n%s\nendobj\n" % (number, written)
+    table = b"0000000000 65535 f \n" + b"".join(b"%010d 00000 n \n" % at for at in offsets)
+    count = len(objects) + 1
+    trailer = b"trailer\n<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (count, len(body))
+    return body + b"xref\n0 %d\n" % count + table + trailer
+
+
+SAMPLES: dict[str, Sample] = {
+    "image": Sample(_JPEG, "image/jpeg", "jpg", width=64, height=48),
+    "video": Sample(_MP4, "video/mp4", "mp4", width=64, height=48, seconds=1),
+    "audio": Sample(_MP3, "audio/mpeg", "mp3", seconds=1),
+    "voice": Sample(_OPUS, "audio/ogg; codecs=opus", "ogg", seconds=1),
+    "document": Sample(_pdf(), "application/pdf", "pdf"),
+    "sticker": Sample(_WEBP, "image/webp", "webp", width=512, height=512),
+}
+THUMBNAIL = _JPEG
