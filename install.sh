@@ -78,7 +78,7 @@ need_test_tools() {
         "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "${library%:*}" 2>/dev/null || missing="$missing ${library#*:}"
     done
     install_missing
-    node -e 'process.exit(parseInt(process.versions.node) < 18)' ||
+    node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' ||
         die "the tests need Node 18 or newer, and this is $(node --version)"
 }
 
