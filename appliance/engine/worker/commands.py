@@ -1,0 +1,83 @@
+"""Main's commands, carried out on threads: messages one after the other, the rest beside them."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from appliance.engine import wire
+from appliance.engine.base import EngineError, PairCode, Sent
+from appliance.engine.worker.backlog import Outlet
+from appliance.engine.worker.build import built
+from appliance.engine.worker.calls import Calls
+from appliance.engine.worker.translate import Code, Translator
+
+log = logging.getLogger(__name__)
+
+
+class Commands:
+    """Performs each command and reports its Result or Failure."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        outlet: Outlet,
+        translator: Translator,
+        happened: Callable[[int, bytes], None],
+    ) -> None:
+        self._calls = calls
+        self._outlet = outlet
+        self._translator = translator
+        self._happened = happened
+        self._sends = ThreadPoolExecutor(1, "sends")
+        self._others = ThreadPoolExecutor(3, "calls")
+
+    def accept(self, command: wire.Request) -> None:
+        """Have the command performed; returns at once."""
+        pool = self._sends if isinstance(command, wire.Send) else self._others
+        pool.submit(self._perform, command)
+
+    def aside(self, work: Callable[..., None], *args: Any) -> None:
+        """Run something of our own beside the commands."""
+        self._others.submit(work, *args)
+
+    def _perform(self, command: wire.Request) -> None:
+        try:
+            value = self._act(command)
+        except EngineError as error:
+            self._outlet.write(
+                wire.Failure(
+                    command.n,
+                    error.code,
+                    error.text,
+                    error.unknown_outcome,
+                    error.retryable,
+                    error.until,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 (the caller must hear of it, whatever it was)
+            log.error("command failed: %s", type(error).__name__)
+            self._outlet.write(wire.Failure(command.n, "engine_error", type(error).__name__))
+        else:
+            self._outlet.write(wire.result(command.n, value))
+
+    def _act(self, command: wire.Request) -> Any:
+        match command:
+            case wire.Send():
+                return self._send(command)
+            case wire.MakePairCode(_, phone):
+                return PairCode(self._calls.pair_phone(phone), self._translator.linking_until_ms)
+            case wire.Logout():
+                self._calls.logout()
+                self._happened(Code.UNLINKED, b"")
+            case wire.Download(_, source, path):
+                return self._calls.download(source, Path(path))
+            case wire.Check(_, phones):
+                return self._calls.registered(phones)
+        return None
+
+    def _send(self, command: wire.Send) -> Sent:
+        message = built(command.message, self._calls)
+        self._outlet.write(wire.Begun(command.n))
+        return self._calls.send(command.message.to, message)
