@@ -22,6 +22,7 @@ log = logging.getLogger("loopback")
 QUERIES: Table = {**KEY_QUERIES, **PEOPLE_QUERIES, **SESSION_QUERIES, **GROUP_QUERIES}
 STANZAS = {"message": message, "receipt": receipt, "ack": ack, "presence": presence, "chatstate": chatstate}
 _PING = "w:p"
+_MALFORMED = (400, "bad-request")
 
 
 async def handle(conn: Connection, node: Node) -> None:
@@ -51,9 +52,10 @@ async def _query(conn: Connection, node: Node) -> None:
     head: dict[str, object] = {"id": node.attrs.get("id"), "from": JID(node.attrs.get("to") or SERVER)}
     try:
         body = await _answer(conn.net, Query(conn.net, conn, node), (xmlns, kind))
-    except Refusal as refusal:
-        error = elem("error", {"code": refusal.code, "text": refusal.text})
-        await conn.send(elem("iq", head | {"type": "error"}, [error]))
+    except (Refusal, ValueError, KeyError) as error:
+        refusal = error if isinstance(error, Refusal) else Refusal(*_MALFORMED)
+        told = elem("error", {"code": refusal.code, "text": refusal.text})
+        await conn.send(elem("iq", head | {"type": "error"}, [told]))
         return
     await conn.send(elem("iq", head | {"type": "result"}, body))
     if xmlns == "passive" and node.child("active") is not None and conn.device is not None:

@@ -19,8 +19,8 @@ DOUBLE: list[list[str]] = _TOKENS["double"]
 LIST_EMPTY, DICT0, INTEROP_JID, FB_JID, AD_JID = 0, 236, 245, 246, 247
 LIST8, LIST16, JID_PAIR, HEX8, BIN8, BIN20, BIN32, NIBBLE8 = 248, 249, 250, 251, 252, 253, 254, 255
 _SERVERS = {v: k for k, v in DOMAINS.items()}
-_NIBBLES, _HEX = "0123456789-.", "0123456789ABCDEF"
-_NIBBLE_SET, _HEX_SET = frozenset(_NIBBLES), frozenset(_HEX)
+_NIBBLES, _HEX = frozenset("0123456789-."), frozenset("0123456789ABCDEF")
+_TO_HEX, _FROM_HEX = str.maketrans("-.", "ab"), str.maketrans("abcdef", "-.????")
 _PACKED_LIMIT = 127
 
 _TOKEN_BYTES = {t: bytes((i,)) for i, t in enumerate(SINGLE) if t}
@@ -60,20 +60,21 @@ def _write_list(out: bytearray, size: int) -> None:
         out += bytes((LIST16,)) + size.to_bytes(2, "big")
 
 
-def _write_packed(out: bytearray, text: str, tag: int, alphabet: str) -> None:
+def _write_packed(out: bytearray, text: str, tag: int) -> None:
+    """Two digits a byte; both alphabets are hexadecimal after a translation, `f` fills up an odd end."""
     odd = len(text) % 2
-    digits = [alphabet.index(c) for c in text] + [15] * odd
+    digits = text.translate(_TO_HEX if tag == NIBBLE8 else {}) + "f" * odd
     out += bytes((tag, len(digits) // 2 | (128 if odd else 0)))
-    out += bytes(a << 4 | b for a, b in zip(digits[::2], digits[1::2], strict=True))
+    out += bytes.fromhex(digits)
 
 
 def _write_string(out: bytearray, text: str) -> None:
     if (token := _TOKEN_BYTES.get(text)) is not None:
         out += token
-    elif 0 < len(text) <= _PACKED_LIMIT and _NIBBLE_SET.issuperset(text):
-        _write_packed(out, text, NIBBLE8, _NIBBLES)
-    elif 0 < len(text) <= _PACKED_LIMIT and _HEX_SET.issuperset(text):
-        _write_packed(out, text, HEX8, _HEX)
+    elif 0 < len(text) <= _PACKED_LIMIT and _NIBBLES.issuperset(text):
+        _write_packed(out, text, NIBBLE8)
+    elif 0 < len(text) <= _PACKED_LIMIT and _HEX.issuperset(text):
+        _write_packed(out, text, HEX8)
     else:
         raw = text.encode()
         _write_size(out, len(raw))
@@ -142,10 +143,10 @@ class _Reader:
             return self.uint(1 if tag == LIST8 else 2)
         raise ValueError(f"list expected, found {tag}")
 
-    def packed(self, alphabet: str) -> str:
+    def packed(self, tag: int) -> str:
         head = self.byte()
-        digits = (d for b in self.take(head & 127) for d in (b >> 4, b & 15))
-        text = "".join(alphabet[d] if d < len(alphabet) else "?" for d in digits)
+        digits = self.take(head & 127).hex()
+        text = digits.translate(_FROM_HEX) if tag == NIBBLE8 else digits.upper()
         return text[:-1] if head & 128 else text
 
     def blob(self, tag: int) -> bytes:
@@ -175,7 +176,7 @@ class _Reader:
         if tag in (BIN8, BIN20, BIN32):
             return self.blob(tag).decode()
         if tag in (NIBBLE8, HEX8):
-            return self.packed(_NIBBLES if tag == NIBBLE8 else _HEX)
+            return self.packed(tag)
         if tag in (JID_PAIR, AD_JID, FB_JID, INTEROP_JID):
             return self.jid(tag)
         raise ValueError(f"text expected, found {tag}")

@@ -1,12 +1,16 @@
-"""Messages of every kind between a client on the Go library and the virtual phone, and between two clients."""
+"""Messages of every kind between a client on the Go library and virtual phones, and between two clients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from loopback.client import Client, text_of
+from loopback.phone import Phone
 from loopback.server import LoopbackServer
+
+pytest_plugins = ["loopback.fixtures"]
 
 A, B, C = "15550000001", "15550000002", "15550000003"
 Paired = Callable[[str], Client]
@@ -73,7 +77,7 @@ def test_receipts_follow_the_phones_answers_setting(net: LoopbackServer, a: Clie
 def test_media_goes_both_ways(net: LoopbackServer, a: Client, kind: str, field: str) -> None:
     data = kind.encode() + FILE
     sent = net.on_phone(B, lambda p: p.send_media(A, kind, data))
-    event = a.wait("Message", lambda m: m.Info.ID == sent)
+    event = a.wait("Message", lambda m: sent == m.Info.ID)
     assert getattr(event.Message, field).PTT is True if kind == "voice" else event.Message.HasField(field)
     assert a.download(event.Message) == data
     upload = {"voice": "audio", "sticker": "image"}.get(kind, kind)
@@ -86,10 +90,10 @@ def test_media_goes_both_ways(net: LoopbackServer, a: Client, kind: str, field: 
 def test_media_is_encrypted_at_rest_and_details_arrive(net: LoopbackServer, a: Client) -> None:
     details = {"caption": "a page", "filename": "page.pdf", "thumbnail": b"small"}
     sent = net.on_phone(B, lambda p: p.send_media(A, "document", FILE, **details))
-    part = a.wait("Message", lambda m: m.Info.ID == sent).Message.documentMessage
+    part = a.wait("Message", lambda m: sent == m.Info.ID).Message.documentMessage
     assert (part.fileName, part.caption, part.JPEGThumbnail) == ("page.pdf", "a page", b"small")
     once = net.on_phone(B, lambda p: p.send_media(A, "image", FILE, view_once=True))
-    assert a.wait("Message", lambda m: m.Info.ID == once).IsViewOnce
+    assert a.wait("Message", lambda m: once == m.Info.ID).IsViewOnce
 
 
 def test_replies_mentions_reactions_edits_and_revokes(net: LoopbackServer, a: Client) -> None:
@@ -110,7 +114,7 @@ def test_replies_mentions_reactions_edits_and_revokes(net: LoopbackServer, a: Cl
     assert first in str(edited.Message)
     net.on_phone(B, lambda p: p.revoke(A, first))
     revoked = a.wait("Message", lambda m: m.Info.Edit == "7")
-    assert revoked.Message.protocolMessage.key.ID == first
+    assert first == revoked.Message.protocolMessage.key.ID
 
 
 def test_typed_on_the_linked_phone_arrives_as_own(net: LoopbackServer, a: Client) -> None:
@@ -159,7 +163,7 @@ def test_groups_of_phones_and_client(net: LoopbackServer, a: Client) -> None:
 
 def test_long_talk_turns_the_ratchet(net: LoopbackServer, a: Client) -> None:
     for i in range(20):
-        net.on_phone(B, lambda p, i=i: p.send_text(A, f"ping {i}"))
+        net.on_phone(B, partial(Phone.send_text, to=A, body=f"ping {i}"))
         a.wait_text(f"ping {i}")
         a.send_text(B, f"pong {i}")
     assert net.on_phone(B, lambda p: p.wait_for("pong 19"))
@@ -168,15 +172,15 @@ def test_long_talk_turns_the_ratchet(net: LoopbackServer, a: Client) -> None:
 
 def test_undecryptable_message_is_sent_again(net: LoopbackServer, a: Client) -> None:
     sent = net.on_phone(B, lambda p: p.send_text(A, "second try", spoiled=True))
-    a.wait("UndecryptableMessage", lambda m: m.Info.ID == sent)
-    assert a.wait_text("second try").Info.ID == sent
+    a.wait("UndecryptableMessage", lambda m: sent == m.Info.ID)
+    assert sent == a.wait_text("second try").Info.ID
     assert sent in net.phones[B].retried
 
 
 def test_undecryptable_group_message_is_sent_again(net: LoopbackServer, a: Client) -> None:
     group = net.on_phone(B, lambda p: p.create_group("spoiled", A))
     sent = net.on_phone(B, lambda p: p.send_text(group, "group try", spoiled=True))
-    assert a.wait_text("group try").Info.ID == sent
+    assert sent == a.wait_text("group try").Info.ID
 
 
 def test_phone_that_lost_its_sessions_asks_again(net: LoopbackServer, a: Client) -> None:
@@ -196,7 +200,7 @@ def test_two_clients_talk(net: LoopbackServer, a: Client, paired: Paired) -> Non
     other = paired("15550000004")
     sent = a.send_text("15550000004", "client to client")
     event = other.wait_text("client to client")
-    assert event.Info.ID == sent
+    assert sent == event.Info.ID
     a.wait("Receipt", lambda r: sent in r.MessageIDs)
     other.send_text(A, "and back")
     assert text_of(a.wait_text("and back")) == "and back"

@@ -8,6 +8,8 @@ from pathlib import Path
 from loopback.client import Client
 from loopback.server import LoopbackServer
 
+pytest_plugins = ["loopback.fixtures"]
+
 A, B = "15550000001", "15550000002"
 Paired = Callable[[str], Client]
 

@@ -1,4 +1,4 @@
-"""One network for each module of proofs, and clients that come and go with a test."""
+"""Pytest fixtures, by `pytest_plugins = ["loopback.fixtures"]`: a network for each module, and clients."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from loopback.client import Client
 from loopback.patch import PATCH_REASON, can_patch
 from loopback.server import LoopbackServer
