@@ -311,14 +311,16 @@ class PretendMessage(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody writes to a sandbox device, or its owner on the pretend phone (`from_me`).
 
     `phone` (digits) and `lid` (digits) name the other person: both known, or only one (a phone alone gets a
-    LID of its own). `wa_id` and `timestamp` (seconds) are made up when absent. `kind` is our word for it, or
-    `raw` with `content`. A file is the one at `path`, else a built-in sample; `broken`: it cannot be
-    downloaded. `target` is the message reacted to, edited, deleted or voted on.
+    LID of its own; `hidden`: they write under a LID whose phone is not known). `wa_id` and `timestamp`
+    (seconds) are made up when absent. `kind` is our word for it, or `raw` with `content`. A file is the one
+    at `path`, else a built-in sample; `broken`: it cannot be downloaded. `target` is the message reacted to,
+    edited, deleted or voted on.
     """
 
     kind: str = "text"
     phone: str | None = None
     lid: str | None = None
+    hidden: bool = False
     group: str | None = None
     from_me: bool = False
     push_name: str | None = None

@@ -153,7 +153,7 @@ def _reaction(envelope: Envelope, message: PretendMessage, _file: PretendFile | 
         "senderTimestampMs": str(envelope.timestamp * 1000),
     }
     told = {"reaction": {"messageId": target.wa_id, "emoji": emoji}}
-    return _Body("reactionMessage", content, None, told)
+    return _Body("reactionMessage", content, emoji or None, told)
 
 
 def _edit(envelope: Envelope, message: PretendMessage, _file: PretendFile | None) -> _Body:
@@ -181,8 +181,8 @@ def _poll_vote(envelope: Envelope, message: PretendMessage, _file: PretendFile |
         "vote": vote,
         "senderTimestampMs": str(envelope.timestamp * 1000),
     }
-    told = {"poll": {"messageId": target.wa_id, "options": list(message.options)}}
-    return _Body("pollUpdateMessage", content, ", ".join(message.options), told)
+    told = {"vote": {"messageId": target.wa_id, "options": list(message.options)}}
+    return _Body("pollUpdateMessage", content, None, told)
 
 
 def _undecryptable(_envelope: Envelope, _message: PretendMessage, _file: PretendFile | None) -> _Body:

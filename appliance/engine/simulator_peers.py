@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from appliance.engine.base import EngineError, OutgoingMessage, PretendMessage, Quoted
-from appliance.engine.simulator_people import STRANGER_PHONE, hidden_lid_of, their_message_id
+from appliance.engine.simulator_people import STRANGER_PHONE, their_message_id
 from appliance.model.jid import Jid
 from appliance.model.message import MessageStatus
 
@@ -102,7 +102,7 @@ def _picture(said: Said) -> Iterable[Answer]:
 
 
 def _without_number(said: Said) -> Iterable[Answer]:
-    yield _answer(said, phone=None, lid=hidden_lid_of(said.to.user), text=said.text)
+    yield _answer(said, hidden=True, text=said.text)
 
 
 def _undecryptable(said: Said) -> Iterable[Answer]:

@@ -96,6 +96,8 @@ def _other(message: PretendMessage) -> tuple[str, str | None]:
     if message.phone is None and message.lid is not None:
         return lid_jid(message.lid), None
     phone = message.phone or STRANGER_PHONE
+    if message.hidden:
+        return lid_jid(message.lid or hidden_lid_of(phone)), None
     return lid_jid(message.lid or lid_of(phone)), phone_jid(phone)
 
 
