@@ -1,4 +1,4 @@
-"""The real engine between a test and the loopback network: a sink that records and acknowledges, and waiting."""
+"""The real engine on the loopback network: a sink that records and acknowledges, and ways to wait."""
 
 import asyncio
 import os
@@ -141,5 +141,5 @@ def shortened(**seconds: float) -> Deadlines:
 async def until(fits: Callable[[], bool], timeout_s: float = LIMIT_S) -> None:
     """Wait for a condition that nothing announces (a process, a file)."""
     async with asyncio.timeout(timeout_s):
-        while not fits():
+        while not fits():  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -1,7 +1,4 @@
-"""How workers come to life: executed one by one, or forked from the fork server.
-
-Go reads the environment that its process was *executed* with, so what it needs is set here, at exec.
-"""
+"""How workers come to life: executed one by one, or forked from the fork server."""
 
 import asyncio
 import contextlib
@@ -15,12 +12,10 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
+from appliance.engine.environment import for_go
+
 log = logging.getLogger(__name__)
 
-GO_ENVIRONMENT = {
-    "NEONIZE_BOT_TAG": "off",  # by default the library marks every 1:1 message as a business bot's
-    "GOGC": "25",  # a smaller heap for a little more work: one worker per device
-}
 _PID = struct.Struct("=i")
 _ANSWER_S = 10.0
 
@@ -30,8 +25,20 @@ def own_command() -> list[str]:
     return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "appliance"]
 
 
+class Worker(Protocol):
+    """What runs one session. `pid` is its process."""
+
+    pid: int
+
+    def kill(self) -> None:
+        """End it at once, whatever it is doing. Harmless when it is dead."""
+
+    async def dead(self) -> None:
+        """Returns when it has ended; may be called once."""
+
+
 class WorkerProcess:
-    """A worker's process, held by its pidfd: the number could be somebody else's by the time it is used."""
+    """A worker that is a process, held by its pidfd: its number may be somebody else's by then."""
 
     def __init__(self, pid: int, pidfd: int, child: "subprocess.Popen[bytes] | None" = None) -> None:
         self.pid = pid
@@ -39,13 +46,11 @@ class WorkerProcess:
         self._child = child
 
     def kill(self) -> None:
-        """End it at once, whatever it is doing. Harmless when it is dead."""
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def dead(self) -> None:
-        """Returns when the process has ended; may be called once."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         loop.add_reader(self._pidfd, ended.set)
@@ -60,9 +65,9 @@ class WorkerProcess:
 
 
 class Launcher(Protocol):
-    """Makes worker processes. Both calls may raise OSError."""
+    """Makes workers. Both calls may raise OSError."""
 
-    async def launch(self, worker_socket: socket.socket) -> WorkerProcess:
+    async def launch(self, worker_socket: socket.socket) -> Worker:
         """Start a worker on its end of the socketpair; the caller closes that end afterwards."""
         ...
 
@@ -153,5 +158,5 @@ def _execute(command: Sequence[str], inherited: socket.socket) -> "subprocess.Po
         [*command, "--fd", str(fd)],
         pass_fds=(fd,),
         stdin=subprocess.DEVNULL,
-        env={**os.environ, **GO_ENVIRONMENT},
+        env=for_go(),
     )

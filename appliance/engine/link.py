@@ -12,7 +12,7 @@ import msgspec
 
 from appliance.engine import wire
 from appliance.engine.base import EngineError
-from appliance.engine.launcher import Launcher, WorkerProcess
+from appliance.engine.launcher import Launcher, Worker
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Link:
 
     def __init__(
         self,
-        process: WorkerProcess,
+        process: Worker,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         on_told: Callable[[wire.Told], None],

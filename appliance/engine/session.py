@@ -78,6 +78,8 @@ class RealSession:
         self._life: asyncio.Task[None] | None = None
         self._events: asyncio.Queue[Incoming] = asyncio.Queue()
         self._pump: asyncio.Task[None] | None = None
+        self._reason: str | None = None
+        self._moved = asyncio.Event()
         self._stopping = False
         self._one_send = asyncio.Lock()
         self._one_transfer = asyncio.Lock()
@@ -120,9 +122,18 @@ class RealSession:
             return await self._send(message, self._deadlines.media_s)
 
     async def pair_code(self, phone: str) -> PairCode:
+        """See the port; a session that is about to show its first QR code is waited for."""
+        half_s = self._deadlines.pair_code_s / 2
+        try:
+            async with asyncio.timeout(half_s):
+                while self._status is DeviceStatus.CONNECTING:
+                    self._moved.clear()
+                    await self._moved.wait()
+        except TimeoutError:
+            raise EngineError("no_qr", "WhatsApp cannot be reached now", retryable=True) from None
         if self._status is not DeviceStatus.QR:
             raise EngineError("no_qr", "the session shows no QR code now", retryable=True)
-        return await self._call(lambda n: wire.MakePairCode(n, phone), PairCode, self._deadlines.pair_code_s)
+        return await self._call(lambda n: wire.MakePairCode(n, phone), PairCode, half_s)
 
     async def logout(self) -> None:
         try:
@@ -196,7 +207,7 @@ class RealSession:
             self._linked,
             self._spec.proxy or self._proxy,
         )
-        self._reason: str | None = None
+        self._reason = None
         self._away_since = time.monotonic()
         try:
             self._link = link = await Link.launch(self._launcher, start, self._arrived)
@@ -248,6 +259,7 @@ class RealSession:
                 if status in _AWAY and self._status not in _AWAY:
                     self._away_since = time.monotonic()
                 self._status, self._reason = status, reason
+                self._moved.set()
                 self._linked = self._linked or status is DeviceStatus.CONNECTED
             case Linked():
                 self._linked = True

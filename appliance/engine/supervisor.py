@@ -4,6 +4,7 @@ are."""
 import asyncio
 import contextlib
 import logging
+import weakref
 from collections.abc import Callable
 from functools import partial
 
@@ -43,7 +44,7 @@ class RealEngine:
         self._proxy = proxy
         self._deadlines = deadlines or Deadlines()
         self._transfers = asyncio.Semaphore(_TRANSFERS)
-        self._sessions: list[RealSession] = []
+        self._sessions: weakref.WeakSet[RealSession] = weakref.WeakSet()
         self._sink: EventSink | None = None
 
     async def open(self, sink: EventSink) -> None:
@@ -75,7 +76,7 @@ class RealEngine:
             self._deadlines,
             self._proxy,
         )
-        self._sessions.append(made)
+        self._sessions.add(made)
         return made
 
     async def forget(self, spec: SessionSpec) -> None:
@@ -86,8 +87,7 @@ class RealEngine:
             spec.folder.rmdir()
 
     async def close(self) -> None:
-        await asyncio.gather(*(session.stop() for session in self._sessions))
-        self._sessions.clear()
+        await asyncio.gather(*(session.stop() for session in list(self._sessions)))
         await self._launcher.close()
 
     async def _given(self, incoming: Incoming) -> None:

@@ -35,13 +35,18 @@ class Me(msgspec.Struct, frozen=True):
 
 
 class Calls:
-    """One session's calls. `ready` must be set once the library has called back for the first time."""
+    """One session's calls. `ready` must be set once the library has called back for the first time.
 
-    def __init__(self, library: Library, name: bytes) -> None:
+    `lock` is held during each call but those that end the session.
+    """
+
+    def __init__(
+        self, library: Library, name: bytes, lock: contextlib.AbstractContextManager[Any] | None = None
+    ) -> None:
         self._library = library
         self._name = name
         self.ready = threading.Event()
-        self.lock: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        self._lock = lock or contextlib.nullcontext()
 
     def send(self, to: str, message: Any) -> Sent:
         """Hand a waE2E Message to WhatsApp; blocks until its server has taken it. Raises EngineError."""
@@ -87,7 +92,7 @@ class Calls:
         """Who we are; all None before linking."""
         if not self.ready.is_set():
             return Me(None, None, None)
-        with self.lock:
+        with self._lock:
             device = NEONIZE.Device.FromString(self._library.bytes_of("GetMe", self._name))
         return Me(addresses.text_of(device.JID), addresses.text_of(device.LID), device.PushName or None)
 
@@ -120,7 +125,7 @@ class Calls:
     def tell_delivered(self) -> None:
         """Make delivery receipts count as delivered although we never say `available`."""
         if self.ready.is_set():
-            with self.lock:
+            with self._lock:
                 self._library.call("SetForceActiveDeliveryReceipts", self._name, True)
 
     def logout(self) -> None:
@@ -132,6 +137,11 @@ class Calls:
         if self.ready.is_set():
             self._library.call("Disconnect", self._name)
 
+    def release(self) -> None:
+        """Forget the session, so that its thread ends (when it can). May block like `disconnect`."""
+        if self.ready.is_set():
+            self._library.call("Stop", self._name)
+
     def _canonical(self, jid: str | None, phone: str) -> str:
         if jid is None or addresses.is_lid(jid):
             return f"{phone}@{PHONE}"
@@ -139,7 +149,7 @@ class Calls:
 
     def _proto(self, shape: Any, call: str, *args: Any) -> Any:
         self._require_ready()
-        with self.lock:
+        with self._lock:
             raw = self._library.bytes_of(call, self._name, *args)
         answer = shape.FromString(raw)
         if answer.Error:
@@ -148,7 +158,7 @@ class Calls:
 
     def _plain(self, call: str, *args: Any) -> None:
         self._require_ready()
-        with self.lock:
+        with self._lock:
             text = self._library.text_of(call, *args)
         if text:
             raise engine_error(text)

@@ -42,6 +42,11 @@ class Commands:
         """Run something of our own beside the commands."""
         self._others.submit(work, *args)
 
+    def close(self) -> None:
+        """Begin nothing any more."""
+        self._sends.shutdown(wait=False, cancel_futures=True)
+        self._others.shutdown(wait=False, cancel_futures=True)
+
     def _perform(self, command: wire.Request) -> None:
         try:
             value = self._act(command)

@@ -67,6 +67,7 @@ _ANSWERS_TEXT: dict[str, list[Any]] = {
 }
 _ANSWERS_NOTHING: dict[str, list[Any]] = {
     "Disconnect": _ID_ONLY,
+    "Stop": _ID_ONLY,
     "SetForceActiveDeliveryReceipts": [_BYTES, ctypes.c_bool],
 }
 

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,20 @@ def run(sock: socket.socket) -> None:
         log.exception("worker ended")
     finally:
         os._exit(status)
+
+
+def run_inline(sock: socket.socket, one_call_at_a_time: threading.Lock) -> None:
+    """The same on a thread of a process that lives on; returns when the session has ended."""
+    frames, start = _read_start(sock)
+    if start is None:
+        return
+    held = lock.take(Path(start.folder), _LOCK_WAIT_S)
+    loop = SessionLoop(Library(), sock, start, frames, one_call_at_a_time)
+    try:
+        loop.run(os.getpid())
+    finally:
+        loop.release()
+        os.close(held)
 
 
 def _run_session(sock: socket.socket, frames: wire.FrameReader, start: wire.Start) -> None:

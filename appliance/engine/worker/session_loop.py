@@ -9,7 +9,9 @@ import logging
 import queue
 import socket
 import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from appliance.engine import spool, wire
@@ -36,7 +38,12 @@ class SessionLoop:
     """Runs one session from Start to the end of the socket."""
 
     def __init__(
-        self, library: Library, sock: socket.socket, start: wire.Start, frames: wire.FrameReader
+        self,
+        library: Library,
+        sock: socket.socket,
+        start: wire.Start,
+        frames: wire.FrameReader,
+        lock: AbstractContextManager[Any] | None = None,
     ) -> None:
         self._library = library
         self._sock = sock
@@ -45,7 +52,8 @@ class SessionLoop:
         self._folder = Path(start.folder)
         self._outlet = Outlet(sock)
         self._backlog = Backlog(self._outlet, start.incarnation)
-        self.calls = Calls(library, start.device_id.encode())
+        self._name = f"{start.device_id}-{start.incarnation}".encode()
+        self.calls = Calls(library, self._name, lock)
         self._translator = Translator(self.calls, start.linked)
         self._happenings: queue.Queue[tuple[int, bytes]] = queue.Queue(_WAITING_HAPPENINGS)
         self._commands = Commands(self.calls, self._outlet, self._translator, self._happened)
@@ -68,12 +76,21 @@ class SessionLoop:
             spool.write(self._folder, rest)
             log.warning("spooled %d", len(rest))
 
+    def release(self) -> None:
+        """After `run`, where the process lives on: let the threads end, as far as they can."""
+        hanging = threading.Thread(target=self.calls.release, name="release", daemon=True)
+        hanging.start()
+        hanging.join(_DISCONNECT_S)
+        self._commands.close()
+        with contextlib.suppress(queue.Full):
+            self._happenings.put_nowait((Code.OVER, b""))
+
     def _session(self) -> None:
         database = f"{quote(str(self._folder / 'session.db'))}?_foreign_keys=on&_busy_timeout=10000&_x="
         props = DEVICE_PROPS(os="WA Gateway", platformType=DEVICE_PROPS.CHROME).SerializeToString()
         error = self._library.run(
             database,
-            self._start.device_id.encode(),
+            self._name,
             props=props,
             wanted=SUBSCRIBED,
             proxy=self._start.proxy,
@@ -92,6 +109,8 @@ class SessionLoop:
     def _translate(self) -> None:
         while True:
             code, data = self._happenings.get()
+            if code == Code.OVER:
+                return
             try:
                 self._tell(code, data)
             except Exception as error:  # noqa: BLE001 (one strange message must not end the session)

@@ -38,6 +38,7 @@ _REMEMBERED = 1000
 class Code(enum.IntEnum):
     """The library's event codes that are asked for; the negative ones are ours, for its other callbacks."""
 
+    OVER = -6
     UNLINKED = -5
     GREETED = -4
     RETURNED = -3
@@ -99,7 +100,7 @@ class Translator:
         self._connected = False
         self._told_name: str | None = None
         self._qr_seq = 0
-        self._qr_until_ms = 0
+        self._qr_shown_at = 0.0
         self.linking_until_ms = 0
         self._undecrypted: OrderedDict[str, None] = OrderedDict()
         self._polls: OrderedDict[str, dict[bytes, str]] = OrderedDict()
@@ -162,17 +163,20 @@ class Translator:
             return
         self._qr_seq += 1
         lives_s = _FIRST_QR_S if self._qr_seq == 1 else _OTHER_QR_S
-        self._qr_until_ms = _now_ms() + lives_s * 1000
+        self._qr_shown_at = time.monotonic()
         if self._qr_seq == 1:
             self.linking_until_ms = _now_ms() + _LINKING_S * 1000
             yield StateChanged(DeviceStatus.QR)
-        yield QrShown(text, self._qr_seq, self._qr_until_ms)
+        yield QrShown(text, self._qr_seq, _now_ms() + lives_s * 1000)
 
     def _link_status(self, word: str) -> Iterator[EngineEvent]:
-        """whatsmeow/qrchan.go: after anything but success the library neither connects nor returns."""
+        """whatsmeow/qrchan.go: after anything but success the library neither connects nor returns.
+
+        A lost connection is called `timeout` too, but a code lives 20 s at least.
+        """
         if word == "err-client-outdated":
             yield StateChanged(DeviceStatus.OUTDATED, *_REASONS[6])
-        elif word == "timeout" and _now_ms() >= self._qr_until_ms - 2000:
+        elif word == "timeout" and time.monotonic() - self._qr_shown_at >= _OTHER_QR_S - 2:
             self.over = True
             yield StateChanged(DeviceStatus.DISCONNECTED, "qr_timeout")
         elif word == "timeout":
