@@ -1,7 +1,7 @@
 """What every way to WhatsApp promises: one body of promises, kept by the simulator and by the real engine."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -9,6 +9,7 @@ from appliance.engine.base import (
     Engine,
     EngineError,
     EngineEvent,
+    Incoming,
     Linked,
     MessageIn,
     OutgoingMessage,
@@ -33,7 +34,8 @@ STOP_S = 5.0
 class Heard(Protocol):
     """What the engine has told so far. Its waits are generous and raise TimeoutError."""
 
-    def count(self) -> int: ...
+    @property
+    def incoming(self) -> Sequence[Incoming]: ...
 
     def of(self, device_id: str, kind: type[T], since: int = 0) -> list[T]: ...
 
@@ -145,7 +147,7 @@ async def a_code_needs_a_session_that_shows_qr_codes(world: World) -> None:
 
 async def a_stopped_session_resumes_without_qr(world: World) -> None:
     await (await linked(world)).stop()
-    since = world.heard.count()
+    since = len(world.heard.incoming)
     again = world.engine.session(world.spec(linked=True))
     await again.start()
     await again.start()
@@ -217,7 +219,7 @@ async def a_number_without_whatsapp_is_refused(world: World) -> None:
 
 async def what_was_written_meanwhile_arrives_after_a_lost_connection(world: World) -> None:
     session = await linked(world)
-    since = world.heard.count()
+    since = len(world.heard.incoming)
     await world.drop()
     await world.heard.wait(
         DEVICE, StateChanged, lambda state: state.status is DeviceStatus.RECONNECTING, since
@@ -232,7 +234,7 @@ async def what_was_written_meanwhile_arrives_after_a_lost_connection(world: Worl
 
 async def unlinking_on_the_phone_is_told(world: World) -> None:
     session = await linked(world)
-    since = world.heard.count()
+    since = len(world.heard.incoming)
     await world.unlink()
     await world.heard.wait(DEVICE, StateChanged, lambda state: state.status is DeviceStatus.LOGGED_OUT, since)
     error = await refused(session.send(OutgoingMessage(jid(world.other), "text", "late")))
@@ -250,7 +252,7 @@ async def logging_out_forgets_the_link(world: World) -> None:
     session = await linked(world)
     await session.logout()
     await session.stop()
-    since = world.heard.count()
+    since = len(world.heard.incoming)
     again = world.engine.session(world.spec(linked=False))
     await again.start()
     await world.heard.wait(DEVICE, QrShown, since=since)

@@ -32,19 +32,16 @@ class Recorder:
     """The gateway's place: takes every event and acknowledges it."""
 
     def __init__(self) -> None:
-        self._told: list[Incoming] = []
+        self.incoming: list[Incoming] = []
         self._changed = asyncio.Event()
 
     async def put(self, incoming: Incoming) -> None:
-        self._told.append(incoming)
-        incoming.ack(Applied("m", len(self._told)))
+        self.incoming.append(incoming)
+        incoming.ack(Applied("m", len(self.incoming)))
         self._changed.set()
 
-    def count(self) -> int:
-        return len(self._told)
-
     def of(self, device_id: str, kind: type[T], since: int = 0) -> list[T]:
-        told = [incoming for incoming in self._told[since:] if incoming.device_id == device_id]
+        told = [incoming for incoming in self.incoming[since:] if incoming.device_id == device_id]
         return [incoming.event for incoming in told if isinstance(incoming.event, kind)]
 
     async def wait(
