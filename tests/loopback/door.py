@@ -29,11 +29,11 @@ _OPENED = b"HTTP/1.1 200 OK\r\n\r\n"
 class Door:
     """Two listening ports: the proxy for whatsmeow-based clients, TLS for clients that take an address."""
 
-    def __init__(self, net: Network) -> None:
+    def __init__(self, net: Network, proxy_port: int = 0) -> None:
         self._net = net
         self._patcher = Patcher(net.pki.noise_root.public)
         self._tls: ssl.SSLContext = net.pki.tls_context()
-        self.proxy_port = 0
+        self.proxy_port = proxy_port
         self.tls_port = 0
         self.patch_errors: list[str] = []
 
@@ -53,7 +53,11 @@ class Door:
             self._runner.server, _HOST, self.tls_port, ssl=self._tls
         )
         self.tls_port = self._site.sockets[0].getsockname()[1]
-        await self.unbar()
+        try:
+            await self.unbar()
+        except OSError:  # somebody else has the former port now
+            self.proxy_port = 0
+            await self.unbar()
 
     async def unbar(self) -> None:
         """Listen on the proxy port (the same one as before, if there was one)."""

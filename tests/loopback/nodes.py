@@ -88,9 +88,6 @@ class Node:
             return self.content.encode()
         return self.content if isinstance(self.content, bytes) else b""
 
-    def __bool__(self) -> bool:
-        return True
-
     def __str__(self) -> str:
         attrs = "".join(f' {k}="{v}"' for k, v in self.attrs.items())
         if self.content is None:

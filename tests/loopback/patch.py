@@ -20,6 +20,7 @@ WA_CERT_PUBKEY = bytes.fromhex("142375574d0a587166aae71ebe516437c4a28b73e3695c6c
 _SPAN = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ \S+\s*(.*)$")
 _HEAP_ARENA = 64 << 20
 _PEER_PORT, _OWN_PORT, _INODE = 1, 2, 9  # columns of /proc/net/tcp, as the peer's own row has them
+_ORPHANED = "0"  # the inode of a socket whose process has ended
 
 
 class PatchError(RuntimeError):
@@ -108,14 +109,24 @@ def _start_time(pid: int) -> str:
 
 
 def _process_behind(own_port: int, peer_port: int, likely: list[int]) -> int | None:
-    """The pid that holds the peer's socket; `likely` pids are looked at first, all of /proc is slow."""
+    """The pid that holds the peer's socket; `likely` pids are looked at first, all of /proc is slow.
+
+    Raises PatchError when it must be one of the processes we may not look into.
+    """
     inode = _socket_inode(own_port, peer_port)
-    if inode is None:
+    if inode in (None, _ORPHANED):
         return None
     others = (int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit())
+    hidden = False
     for pid in (*likely, *others):
-        if _holds(pid, f"socket:[{inode}]"):
-            return pid
+        try:
+            if _holds(pid, f"socket:[{inode}]"):
+                return pid
+        except PermissionError:
+            hidden = True
+    # A process that has just ended is nobody's fault: only a socket that still lives is held in hiding.
+    if hidden and _socket_inode(own_port, peer_port) == inode:
+        raise PatchError(PATCH_REASON)
     return None
 
 
@@ -131,9 +142,9 @@ def _socket_inode(own_port: int, peer_port: int) -> str | None:
 
 
 def _holds(pid: int, link: str) -> bool:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for fd in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 if os.readlink(fd) == link:  # noqa: PTH115 - Path.readlink would build a Path for every descriptor
                     return True
     return False

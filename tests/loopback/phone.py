@@ -188,13 +188,11 @@ class Phone:
         await self._send_receipt(received, "played")
 
     async def _send_receipt(self, received: Received, kind: str | None) -> None:
-        participant = received.sender if received.chat.server == GROUP else None
-        to = received.chat if participant else received.sender
+        in_group = received.chat.server == GROUP
+        head: dict[str, object] = {"id": received.id, "type": kind, "t": int(time.time())}
+        head |= {"to": received.chat, "participant": received.sender} if in_group else {"to": received.sender}
         if received.from_me:
-            to = to if participant else received.sender
-        head = {"to": to, "id": received.id, "type": kind, "participant": participant, "t": int(time.time())}
-        if received.from_me:
-            head |= {"type": "sender", "recipient": None if participant else received.chat}
+            head |= {"type": "sender", "recipient": None if in_group else received.chat}
         await receipt(self.net, self, elem("receipt", head))
 
     # Own companions

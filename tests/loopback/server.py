@@ -34,13 +34,16 @@ _BAN_REASON, _OUTDATED_REASON = 402, 405
 
 
 class LoopbackServer:
-    """A WhatsApp network in this process. State (keys, accounts, sessions) is kept in a folder."""
+    """A WhatsApp network in this process.
+
+    Keys, accounts, sessions and the proxy's port are kept in a folder, so that clients find it again.
+    """
 
     def __init__(self, state_dir: Path | str, media_host: str = "mmg.whatsapp.net") -> None:
         self._folder = Path(state_dir)
         self._net = Network(Pki(self._folder / "pki"), media_host)
-        memory.load(self._net, self._folder)
-        self._door = Door(self._net)
+        former_port = memory.load(self._net, self._folder)
+        self._door = Door(self._net, former_port)
         self._control = Control(self._control_methods())
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="loopback", daemon=True)
@@ -67,7 +70,10 @@ class LoopbackServer:
 
     def save(self) -> None:
         """Write the state now; `stop` does it by itself."""
-        self._do(lambda: memory.save(self._net, self._folder))
+        self._do(self._save)
+
+    def _save(self) -> None:
+        memory.save(self._net, self._door.proxy_port, self._folder)
 
     async def _open(self) -> None:
         await self._door.open()
@@ -81,7 +87,7 @@ class LoopbackServer:
         await self._door.close()
         await self._control.close()
         await self._net.cancel_spawned()
-        memory.save(self._net, self._folder)
+        self._save()
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_CALL_LIMIT_S)

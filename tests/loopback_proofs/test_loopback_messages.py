@@ -136,6 +136,15 @@ def test_hidden_number_is_a_lid_only(net: LoopbackServer, a: Client) -> None:
     assert not source.SenderAlt.User
 
 
+def test_phone_that_is_off_reads_later(net: LoopbackServer, a: Client) -> None:
+    net.on_phone(B, lambda p: p.switch(on=False))
+    sent = a.send_text(B, "read me later")
+    assert sent not in [m.id for m in net.phones[B].inbox]
+    net.on_phone(B, lambda p: p.switch(on=True))
+    assert net.on_phone(B, lambda p: p.wait_for("read me later")).id == sent
+    a.wait_receipt(sent, "DELIVERED")
+
+
 def test_unregistered_number_is_refused(a: Client) -> None:
     assert a.call("is_on_whatsapp", B)
     assert not a.call("is_on_whatsapp", "19990000000")

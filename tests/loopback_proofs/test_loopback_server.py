@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -28,6 +29,7 @@ needs_patch = pytest.mark.skipif(not can_patch(), reason=PATCH_REASON)
 def test_state_survives_a_restart(tmp_path: Path) -> None:
     state, database = tmp_path / "state", tmp_path / "a.db"
     with LoopbackServer(state) as net:
+        address = net.proxy_url
         net.add_account(B, "Bea")
         with Client(database, net.client_env(), lambda code: net.scan(A, code)) as client:
             client.wait("Connected")
@@ -38,6 +40,7 @@ def test_state_survives_a_restart(tmp_path: Path) -> None:
             client.wait_text("an answer")
         picture = net.on_phone(B, lambda p: p.send_media(A, "image", b"picture"))
     with LoopbackServer(state) as net, Client(database, net.client_env()) as client:
+        assert net.proxy_url == address
         event = client.wait("Message", lambda m: picture == m.Info.ID)
         assert client.download(event.Message) == b"picture"
         client.send_text(B, "after the restart")
@@ -83,6 +86,32 @@ def test_bench_reports_the_bare_loop(tmp_path: Path) -> None:
     assert result.texts == 50
     assert result.per_second > 0
     assert 0 < result.p50_ms <= result.p99_ms
+
+
+STRANGER = """
+import socket
+from loopback.patch import PatchError, Patcher
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    connection, peer = server.accept()
+    try:
+        print(Patcher(bytes(32)).patch_peer(connection.getsockname()[1], peer[1]), flush=True)
+    except PatchError as error:
+        print(error, flush=True)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_process_that_may_not_be_patched_is_told_so() -> None:
+    command = [sys.executable, "-c", STRANGER]
+    env = {**os.environ, "PYTHONPATH": str(TESTS)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, user=65534) as stranger:
+        assert stranger.stdout is not None
+        port = stranger.stdout.readline()
+        if not port:
+            pytest.skip("another user cannot read this checkout")
+        with socket.create_connection(("127.0.0.1", int(port))):
+            assert stranger.stdout.readline().strip() == PATCH_REASON
 
 
 def test_nodes_survive_the_codec() -> None:
