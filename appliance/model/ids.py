@@ -7,17 +7,18 @@ import time
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _TIME_LENGTH = 9
 _RANDOM_LENGTH = 15
+_RANDOMS = 36**_RANDOM_LENGTH
 ID = re.compile(r"c[0-9a-z]{24}\Z")
 
 
 def new_id() -> str:
     """A fresh id: nine characters of the time in ms, then 77 random bits, so that ids made later mostly
     sort later."""
-    left, stamp = time.time_ns() // 1_000_000, ""
-    for _ in range(_TIME_LENGTH):
+    left, text = time.time_ns() // 1_000_000 * _RANDOMS + secrets.randbelow(_RANDOMS), ""
+    for _ in range(_TIME_LENGTH + _RANDOM_LENGTH):
         left, digit = divmod(left, 36)
-        stamp = _ALPHABET[digit] + stamp
-    return "c" + stamp + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_LENGTH))
+        text = _ALPHABET[digit] + text
+    return "c" + text
 
 
 def is_id(text: str) -> bool:

@@ -1,0 +1,92 @@
+"""Gives up on bodies that stall or trickle: Granian bounds only the wait for headers, so that a slow
+sender would hold its connection for ever."""
+
+import asyncio
+from typing import Any, cast
+
+from litestar.types import HTTPReceiveMessage, Receive
+
+from appliance.api.problems import RequestTimeout
+
+IDLE_S = 10.0
+FIRST_S = 20.0
+"""How long a body may take, apart from what its size allows it."""
+SLOWEST_BYTES_PER_S = 16 * 1024
+LOOK_EVERY_S = 1.0
+
+
+class BodyWatches:
+    """Looks through the waiting bodies every second while there are any: a timer for each of them would be
+    a tenth of what a request costs."""
+
+    def __init__(self) -> None:
+        self._waiting: set[BodyWatch] = set()
+        self._looking = False
+
+    def of(self, receive: Receive) -> "BodyWatch":
+        return BodyWatch(receive, self)
+
+    def began(self, watch: "BodyWatch") -> None:
+        self._waiting.add(watch)
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look)
+
+    def ended(self, watch: "BodyWatch") -> None:
+        self._waiting.discard(watch)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        for watch in list(self._waiting):
+            watch.give_up_after(loop.time())
+        self._looking = bool(self._waiting)
+        if self._looking:
+            loop.call_later(LOOK_EVERY_S, self._look)
+
+
+class BodyWatch:
+    """The `receive` of one request."""
+
+    __slots__ = ("_deadline", "_done", "_gave_up", "_idle_from", "_loop", "_receive", "_task", "_watches")
+
+    def __init__(self, receive: Receive, watches: BodyWatches) -> None:
+        self._receive = receive
+        self._watches = watches
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.time() + FIRST_S
+        self._idle_from = 0.0
+        self._task: asyncio.Task[Any] | None = None
+        self._gave_up = False
+        self._done = False
+
+    async def __call__(self) -> HTTPReceiveMessage:
+        """The next message. Raises RequestTimeout; after the body's end it waits without limit
+        (disconnect)."""
+        if self._done:
+            return cast("HTTPReceiveMessage", await self._receive())
+        self._task, self._idle_from = asyncio.current_task(), self._loop.time()
+        self._watches.began(self)
+        try:
+            message = cast("HTTPReceiveMessage", await self._receive())
+        except asyncio.CancelledError:
+            if not self._gave_up or self._task is None or self._task.uncancel() > 0:
+                raise
+            raise RequestTimeout("The body stalled or came too slowly; send it again.") from None
+        finally:
+            self._watches.ended(self)
+        self._count(message)
+        return message
+
+    def give_up_after(self, now: float) -> None:
+        """End the wait if it has lasted too long."""
+        if now < min(self._idle_from + IDLE_S, self._deadline) or self._gave_up or self._task is None:
+            return
+        self._gave_up = self._done = True
+        self._task.cancel()
+
+    def _count(self, message: HTTPReceiveMessage) -> None:
+        if message["type"] == "http.request":
+            self._deadline += len(message["body"]) / SLOWEST_BYTES_PER_S
+            self._done = self._done or not message.get("more_body")
+        else:
+            self._done = True

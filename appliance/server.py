@@ -1,0 +1,198 @@
+"""The HTTP server: one Litestar application over the gateway, on Granian embedded in our own event loop."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.embed import Server
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+
+from appliance.api import auth, problems
+from appliance.api.frame import Frame
+from appliance.api.routes import API, FIXED
+from appliance.api.streams import Streams
+from appliance.api.system import System
+from appliance.gateway.gateway import Gateway
+from appliance.model.errors import GatewayError
+from appliance.store.database import Database
+
+log = logging.getLogger(__name__)
+
+STREAMS_END_S = 0.2
+DRAIN_S = 5.0
+FORCE_S = 2.0
+STORE_PROBE_S = 5.0
+HEADER_TIMEOUT_MS = 15_000
+BACKLOG = 2_048
+# Granian counts idle connections and streams too: at its own default a few hundred of them would shut
+# everybody out.
+CONNECTIONS = 16_384
+# Granian would write to stdout in a form of its own.
+_LOGGED_BY_US: dict[str, dict[str, object]] = {"loggers": {}, "handlers": {}, "formatters": {}}
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where to knock when listening everywhere)
+
+
+class PortTaken(Exception):
+    """Somebody else listens there already, or the address is not ours to use."""
+
+
+class ServerFailed(Exception):
+    """The HTTP server ended before it was told to."""
+
+
+class Readiness:
+    """Whether requests can be served in full: the store takes changes and every stored session was
+    started."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self.sessions_started: Callable[[], bool] = lambda: False
+
+    async def __call__(self) -> str | None:
+        """Why not, None when ready."""
+        if not self.sessions_started():
+            return "The stored sessions are being started, or the gateway is stopping."
+        try:
+            await asyncio.wait_for(self._db.transaction(lambda _tx: None), STORE_PROBE_S)
+        except (GatewayError, TimeoutError):
+            return "The store takes no changes now."
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The application as Granian calls it, and its open streams."""
+
+    asgi: Frame
+    streams: Streams
+
+
+def build_app(
+    gateway: Gateway,
+    system: System,
+    *,
+    public_url: str | None = None,
+    dashboard: Router | None = None,
+    documents: Sequence[Any] = (),
+) -> App:
+    """The whole application. `documents` are the handlers of the docs, `dashboard` the pages for people."""
+    streams = Streams(gateway.events)
+    gateway.accounts.on_key_rotated.append(streams.end_of)
+    litestar = Litestar(
+        route_handlers=[
+            _api_router("/", API),
+            _api_router("/api", API),
+            _api_router("/", FIXED),
+            *([dashboard] if dashboard is not None else []),
+            *documents,
+        ],
+        dependencies={
+            "gateway": Provide(lambda: gateway, sync_to_thread=False, use_cache=True),
+            "streams": Provide(lambda: streams, sync_to_thread=False, use_cache=True),
+            "system": Provide(lambda: system, sync_to_thread=False, use_cache=True),
+            "account": Provide(auth.account),
+        },
+        state=State({"streams": streams}),
+        exception_handlers=problems.HANDLERS,
+        openapi_config=None,
+        logging_config=None,
+    )
+    return App(Frame(litestar, public_url), streams)
+
+
+def _api_router(path: str, handlers: Sequence[Any]) -> Router:
+    # Bodies are bounded where they are read, because each kind of body has a bound of its own.
+    return Router(path, route_handlers=list(handlers), request_max_body_size=None)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises PortTaken. Granian itself would share a taken port silently (SO_REUSEPORT)."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise PortTaken(f"{host}:{port}: {reason}.") from None
+
+
+class HttpServer:
+    """Listens on `host`:`port` from `start` to `stop`."""
+
+    def __init__(self, app: App, host: str, port: int) -> None:
+        self._app = app
+        self._address = (host, port)
+        self._task: asyncio.Task[None] | None = None
+        self._server = Server(
+            app.asgi,
+            address=host,
+            port=port,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=BACKLOG,
+            backpressure=CONNECTIONS,
+            http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS),
+            log_access=False,
+            log_level=LogLevels.error,
+            log_dictconfig=_LOGGED_BY_US,
+        )
+
+    async def start(self) -> None:
+        """Returns when connections are taken. Raises ServerFailed."""
+        self._task = asyncio.create_task(self._server.serve(), name="granian")
+        while not await self._answers():
+            if self._task.done():
+                raise ServerFailed("The HTTP server could not be started.") from self._task.exception()
+            await asyncio.sleep(0.01)
+
+    async def serving(self) -> None:
+        """Runs as long as the server does. Raises ServerFailed when it ends by itself."""
+        assert self._task is not None
+        await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        """End the streams, let requests finish, and after DRAIN_S end those that do not."""
+        self._app.streams.end_all()
+        if self._task is None or self._task.done():
+            return
+        await asyncio.sleep(STREAMS_END_S)
+        self._server.stop()  # type: ignore[no-untyped-call]
+        await asyncio.wait({self._task}, timeout=DRAIN_S)
+        if not self._task.done():
+            cut = [task for task in asyncio.all_tasks() if _is_request(task)]
+            log.warning("drain_cut_short", extra={"requests": len(cut), "after_s": DRAIN_S})
+            for task in cut:
+                task.cancel()
+            await asyncio.wait({self._task}, timeout=FORCE_S)
+        if not self._task.done():
+            # Connections that never sent a whole request: Granian would wait for them for ever.
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _answers(self) -> bool:
+        host, port = self._address
+        try:
+            _, writer = await asyncio.open_connection(_EVERYWHERE.get(host, host), port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+
+def _is_request(task: "asyncio.Task[Any]") -> bool:
+    """Whether Granian started the task for a request; it gives them no other mark."""
+    return getattr(task.get_coro(), "__qualname__", "").endswith("future_watcher")
