@@ -75,8 +75,8 @@ class Link:
         if not self._open:
             raise _gone(pending)
         self._pending[n] = pending
-        self._write(request(n))
         try:
+            self._write(request(n))
             async with asyncio.timeout(deadline_s):
                 result = await pending.answer
         except TimeoutError:
