@@ -18,7 +18,7 @@ from appliance import control
 
 START_S = 20.0
 STOP_S = 25.0
-PROGRAM = (sys.executable, "-X", "dev", "-m", "appliance")
+PROGRAM = (sys.executable, "-m", "appliance")
 
 
 def free_port() -> int:
@@ -109,6 +109,7 @@ class Running:
         self.program = program
         self.log = data.with_name(data.name + ".log")
         self.process: subprocess.Popen[bytes]
+        self._accounts: list[Account] = []
 
     def start(self) -> Self:
         """Start it and wait until it is ready."""
@@ -120,7 +121,7 @@ class Running:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONDEVMODE": "0", **self.environment},
+                env={**os.environ, **self.environment},
                 start_new_session=True,
             )
         until("ready gateway", self._is_ready, START_S)
@@ -148,7 +149,13 @@ class Running:
         )
         assert answer is not None
         assert "apiKey" in answer, answer
-        return Account(self.url, answer["apiKey"])
+        self._accounts.append(Account(self.url, answer["apiKey"]))
+        return self._accounts[-1]
+
+    def close(self) -> None:
+        """Close the connections of its accounts: nobody will ask it again."""
+        for account in self._accounts:
+            account.http.close()
 
     def logged(self) -> str:
         return self.log.read_text("utf-8", "replace")
@@ -168,5 +175,6 @@ def running(data: Path, **options: Any) -> Iterator[Running]:
     try:
         yield gateway
     finally:
+        gateway.close()
         code = gateway.stop()
     assert code == 0, f"exit code {code}:\n{gateway.logged()[-3000:]}"
