@@ -1,4 +1,5 @@
-"""WA Gateway: the api and the dashboard ask the gateway; the gateway remembers in the store and speaks through the engine.
+"""WA Gateway: the api and the dashboard ask the gateway; the gateway remembers in the store and speaks
+through the engine.
 
     __main__ → cli → runtime → server     composition root: nobody imports it
     api · dashboard                       doors: machines | people

@@ -1,4 +1,5 @@
-"""Chores of the command line that change something: by the running gateway if there is one, else by themselves."""
+"""Chores of the command line that change something: by the running gateway if there is one, else by
+themselves."""
 
 import asyncio
 import sys
@@ -49,7 +50,9 @@ async def _create_alone(config: Config, details: dict[str, Any]) -> dict[str, An
         db = Database(path, config.store)
         await db.open()
         vault, clock = Vault.from_file(config.data / "secret.key"), SystemClock()
-        accounts = Accounts(db, db.reader, vault, clock, config.accounts, SetupToken(config.data / "setup-token"))
+        accounts = Accounts(
+            db, db.reader, vault, clock, config.accounts, SetupToken(config.data / "setup-token")
+        )
         try:
             await accounts.open()
             return await create_account(accounts, details)

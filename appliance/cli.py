@@ -12,7 +12,8 @@ EXIT_REFUSED = 1
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out a command; returns the exit code: 0 done, 1 refused or failed, 2 wrong usage or configuration."""
+    """Carry out a command; returns the exit code: 0 done, 1 refused or failed, 2 wrong usage or
+    configuration."""
     if arguments[:1] == ["session-worker"]:
         from appliance.engine.worker.main import worker_main
 
@@ -57,19 +58,27 @@ def _refuse(text: str, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wa-gateway", description="A WhatsApp HTTP gateway on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="wa-gateway", description="A WhatsApp HTTP gateway on this machine."
+    )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, metavar="FILE", help="the TOML file with settings")
     common.add_argument("--data-dir", metavar="DIR", help="where everything is kept (default: data)")
     common.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one setting")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("serve", parents=[common], help="run the gateway in the foreground")
-    commands.add_parser("check-config", parents=[common], help="read the configuration and say whether it is good")
+    commands.add_parser(
+        "check-config", parents=[common], help="read the configuration and say whether it is good"
+    )
     commands.add_parser("version", help="print the version")
-    user = commands.add_parser("user", help="accounts").add_subparsers(dest="user", required=True, metavar="ACTION")
+    user = commands.add_parser("user", help="accounts").add_subparsers(
+        dest="user", required=True, metavar="ACTION"
+    )
     create = user.add_parser("create", parents=[common], help="make an account and print its API key once")
     create.add_argument("--email", required=True)
     create.add_argument("--name", default="")
-    create.add_argument("--password-stdin", action="store_true", required=True, help="read the password from stdin")
+    create.add_argument(
+        "--password-stdin", action="store_true", required=True, help="read the password from stdin"
+    )
     create.add_argument("--admin", action="store_true", help="the account may manage the gateway")
     return parser

@@ -1,7 +1,8 @@
 """The configuration: a TOML file, the environment and the command line become one frozen struct.
 
 Later wins: defaults, the file, `WA_GATEWAY_SECTION__KEY` in the environment, `--set section.key=value`.
-A key `name_file` reads the value of `name` from that file, so that a secret need not stand in the configuration.
+A key `name_file` reads the value of `name` from that file, so that a secret need not stand in the
+configuration.
 """
 
 import difflib
@@ -29,7 +30,8 @@ class ConfigError(Exception):
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the gateway listens. `public_url` is the address people reach it by, for links and Origin checks."""
+    """Where the gateway listens. `public_url` is the address people reach it by, for links and Origin
+    checks."""
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -37,7 +39,8 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that can be set; each room owns its section. `data_dir` is relative to the working directory."""
+    """Everything that can be set; each room owns its section. `data_dir` is relative to the working
+    directory."""
 
     data_dir: str = "data"
     server: ServerSettings = ServerSettings()

@@ -1,4 +1,5 @@
-"""The control socket: commands on this machine ask the running gateway, so that there is never a second writer."""
+"""The control socket: commands on this machine ask the running gateway, so that there is never a second
+writer."""
 
 import asyncio
 import contextlib
@@ -22,7 +23,8 @@ Command = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class ControlSocket:
-    """Answers one JSON line with one JSON line on `<data>/control.sock`, which only the gateway's user may open."""
+    """Answers one JSON line with one JSON line on `<data>/control.sock`, which only the gateway's user may
+    open."""
 
     def __init__(self, folder: Path, commands: Mapping[str, Command]) -> None:
         self._path = folder / NAME

@@ -110,9 +110,9 @@ class Drains:
         self._write_all(failed, tx)
         return [functools.partial(self._done, message) for message in failed]
 
-    def forget(self, device_id: str) -> None:
+    def forget(self, device: Device) -> None:
         """The device was deleted with all its messages."""
-        del self._waiting[device_id]
+        del self._waiting[device.id]
 
     async def _drain(self, device_id: str) -> None:
         try:

@@ -28,7 +28,8 @@ class EventLog:
         self._last = 0
         self._wakes: dict[str, asyncio.Event] = {}
         self._told: dict[str, asyncio.Future[int]] = {}
-        self._on_wake: list[asyncio.Event] = []
+        self._listeners: list[asyncio.Event] = []
+        self.closed = False
 
     async def open(self) -> None:
         """Find the number to go on from."""
@@ -62,12 +63,18 @@ class EventLog:
         """Something of that account was committed, or a QR code changed."""
         if event := self._wakes.pop(account_id, None):
             event.set()
-        for listener in self._on_wake:
+        for listener in self._listeners:
             listener.set()
+
+    def close(self) -> None:
+        """The gateway stops: every follower is woken and finds `closed`."""
+        self.closed = True
+        for account_id in list(self._wakes):
+            self.wake(account_id)
 
     def listen(self, listener: asyncio.Event) -> None:
         """Set `listener` at every wake: for the delivery worker, which serves all accounts."""
-        self._on_wake.append(listener)
+        self._listeners.append(listener)
 
     def waiter(self, account_id: str) -> asyncio.Event:
         """The event that the next wake sets. Take it before reading the table, then nothing falls between."""

@@ -1,4 +1,5 @@
-"""The way out: a message is accepted onto disk first; the drains hand it to WhatsApp, and whoever waits is told."""
+"""The way out: a message is accepted onto disk first; the drains hand it to WhatsApp, and whoever waits is
+told."""
 
 import asyncio
 import contextlib
@@ -17,6 +18,7 @@ from appliance.model.account import Account
 from appliance.model.clock import Clock
 from appliance.model.device import Device, DeviceStatus
 from appliance.model.errors import IdempotencyKeyReused, NotFound, QueueFull, SandboxNumber
+from appliance.model.jid import Jid, recipient
 from appliance.model.message import WAITING, Message
 from appliance.store import messages
 from appliance.store.database import Database, Reader, Transaction
@@ -68,6 +70,14 @@ class Outbox:
         self._limits = limits
         self._settings = settings
 
+    def recipient(self, typed: str) -> Jid:
+        """Whom `typed` means, with the country code of the settings. Raises InvalidRecipient."""
+        return recipient(typed, self._settings.default_country_code)
+
+    def waiting(self, device_id: str) -> int:
+        """How many messages of the device wait to be sent."""
+        return self._drains.waiting(device_id)
+
     async def replay(self, account: Account, idempotency: Idempotency) -> Accepted | None:
         """The message that the key made, None when it is new. Raises IdempotencyKeyReused."""
         since = self._clock.now_ms() - IDEMPOTENCY_KEPT_MS
@@ -83,7 +93,8 @@ class Outbox:
     ) -> Accepted:
         """Put the message on disk and wake its device's drain.
 
-        Raises the device's refusal, SandboxNumber, RateLimited, QueueFull, Invalid, IdempotencyKeyReused, StorageFull;
+        Raises the device's refusal, SandboxNumber, RateLimited, QueueFull, Invalid, IdempotencyKeyReused,
+        StorageFull;
         after any of them nothing is stored and no token is gone.
         """
         if idempotency is not None and (replayed := await self.replay(account, idempotency)):

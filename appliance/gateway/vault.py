@@ -18,7 +18,8 @@ class VaultError(Exception):
 
 
 class Vault:
-    """Seals and opens small secrets. `purpose` is bound into the seal, so that one column's value opens in no other."""
+    """Seals and opens small secrets. `purpose` is bound into the seal, so that one column's value opens in
+    no other."""
 
     def __init__(self, key: bytes) -> None:
         self._aead = AESGCM(key)

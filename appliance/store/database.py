@@ -269,6 +269,10 @@ class Database:
         connection.execute("RELEASE caller")
 
 
+SQLITE_VERSION = sqlite3.sqlite_version
+"""The library that Python is linked with."""
+
+
 def connect(path: Path, settings: StoreSettings) -> sqlite3.Connection:
     """A writing connection with the house's pragmas; transactions are ours to begin."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)

@@ -1,0 +1,173 @@
+"""One life of the gateway: every part is started in order, watched while it runs, and stopped in the
+reverse order."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import uvloop
+
+from appliance import chores, data_dir, systemd
+from appliance.config import Config
+from appliance.control import ControlSocket
+from appliance.house import House, build
+from appliance.logs import configure
+from appliance.server import HttpServer, PortTaken, check_port
+from appliance.store.migrate import SchemaTooNew, migrate
+
+log = logging.getLogger(__name__)
+
+SESSIONS_STOP_S = 8.0
+INBOUND_DRAIN_S = 3.0
+SECOND_SIGNAL_S = 2.0
+WATCHDOG_PROBE_S = 10.0
+EXIT_USAGE = 2
+
+
+def run(config: Config) -> int:
+    """Serve until a signal or a failure; returns the exit code: 0 after a signal, 1 after a failure, 2 if
+    it cannot start."""
+    configure(config.logs)
+    try:
+        with data_dir.lock(config.data):
+            check_port(config.server.host, config.server.port)
+            migrate(chores.database_path(config.data), config.store)
+            return uvloop.run(_live(config))
+    except (data_dir.DataDirInUse, PortTaken, SchemaTooNew) as error:
+        print(f"wa-gateway: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+    finally:
+        logging.shutdown()
+
+
+async def _live(config: Config) -> int:
+    house = await build(config)
+    life = Life(config, house)
+    return await life.run()
+
+
+class Life:
+    """Start, serve, stop."""
+
+    def __init__(self, config: Config, house: House) -> None:
+        self._config = config
+        self._house = house
+        self._stop = asyncio.Event()
+        self._signalled_at = 0.0
+        self._loops: list[asyncio.Task[None]] = []
+        self._failed = False
+        house.readiness.sessions_started = lambda: house.gateway.devices.resumed and not self._stop.is_set()
+
+    async def run(self) -> int:
+        """The whole life; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, number)
+        started_at = time.monotonic()
+        control = ControlSocket(self._config.data, {"user-create": self._create_user})
+        server = HttpServer(self._house.app, self._config.server.host, self._config.server.port)
+        try:
+            await self._open()
+            await control.open()
+            await server.start()
+            self._greet()
+            await self._house.gateway.devices.resume()
+            systemd.notify("READY=1")
+            log.info("ready", extra={"ms": int((time.monotonic() - started_at) * 1000)})
+            serving = asyncio.create_task(server.serving(), name="http")
+            stopped = asyncio.create_task(self._stop.wait(), name="stop")
+            await asyncio.wait({serving, stopped, *self._loops}, return_when=asyncio.FIRST_COMPLETED)
+            self._note_failures(serving)
+            stopped.cancel()
+        finally:
+            systemd.notify("STOPPING=1")
+            await control.close()
+            await self._close(server)
+        return 1 if self._failed else 0
+
+    async def _open(self) -> None:
+        """Everything that must stand before the first request: recovery first, then the loops."""
+        house = self._house
+        await house.open()
+        self._begin("inbound", house.inbound.run())
+        await house.open_engines()
+        await house.gateway.devices.recover()
+        await house.inbound.drained()
+        await house.drains.recover()
+        for name, work in house.loops().items():
+            self._begin(name, work)
+        if (every_s := systemd.watchdog_s()) is not None:
+            self._begin("watchdog", self._feed_watchdog(every_s))
+
+    async def _close(self, server: HttpServer) -> None:
+        """Streams and requests end first, then sessions, then what they told is committed, then the store
+        closes."""
+        house = self._house
+        log.info("stopping")
+        self._stop.set()
+        await server.stop()
+        await _within(SESSIONS_STOP_S, house.close_engines(), "sessions")
+        await _within(INBOUND_DRAIN_S, house.inbound.drained(), "inbound")
+        await house.deliveries.stop()
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await house.close()
+        log.info("stopped")
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        self._loops.append(asyncio.create_task(work, name=name))
+
+    def _note_failures(self, serving: asyncio.Task[None]) -> None:
+        """A loop that ended is a failure: systemd starts the process again, in a known state."""
+        for task in (serving, *self._loops):
+            if task.done() and not self._stop.is_set():
+                self._failed = True
+                error = None if task.cancelled() else task.exception()
+                log.error("loop_ended", extra={"loop": task.get_name()}, exc_info=error)
+
+    def _signalled(self, number: int) -> None:
+        now = time.monotonic()
+        if not self._stop.is_set():
+            log.info("signal", extra={"signal": signal.Signals(number).name})
+            self._signalled_at = now
+            self._stop.set()
+        elif now - self._signalled_at > SECOND_SIGNAL_S:
+            log.warning("second_signal")
+            logging.shutdown()
+            os._exit(130)
+
+    async def _feed_watchdog(self, every_s: float) -> None:
+        """Tell systemd that we live, but only while the writer commits."""
+        while True:
+            await asyncio.wait_for(self._house.db.transaction(lambda _tx: None), WATCHDOG_PROBE_S)
+            systemd.notify("WATCHDOG=1")
+            await asyncio.sleep(every_s)
+
+    async def _create_user(self, details: dict[str, Any]) -> dict[str, Any]:
+        return await chores.create_account(self._house.gateway.accounts, details)
+
+    def _greet(self) -> None:
+        """Say where to go, on the terminal of whoever started it; the setup token itself only on a
+        terminal."""
+        house, address = self._house, self._house.base_url
+        log.info("listening", extra={"url": address})
+        if not house.gateway.accounts.is_empty:
+            return
+        log.info("setup_token", extra={"path": str(house.setup_token.path)})
+        if sys.stderr.isatty():
+            token = house.setup_token.ensure()
+            print(f"\n  Open {address}/register\n  Setup token: {token}\n", file=sys.stderr)  # noqa: T201
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, None], what: str) -> None:
+    """Do the work, or give up on it: stopping must end."""
+    try:
+        await asyncio.wait_for(work, seconds)
+    except TimeoutError:
+        log.warning("stop_cut_short", extra={"what": what, "after_s": seconds})
