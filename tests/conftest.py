@@ -40,5 +40,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
     yield begin
     for gateway in started:
+        gateway.close()
         if gateway.process.poll() is None:
             gateway.stop()

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,7 @@ class Account:
         self.url = url
         self.key = key
         self.http = httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30)
+        weakref.finalize(self, self.http.close)
 
     def ok(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
         """The JSON answer to a request that must succeed."""

@@ -112,12 +112,15 @@ def _picture(key: str) -> Callable[[Envelope, PretendMessage, PretendFile | None
         assert file is not None
         caption = {"caption": message.text} if message.text else {}
         seconds = {"seconds": file.seconds} if file.seconds is not None else {}
-        size = {"height": file.height, "width": file.width} if file.height and file.width else {}
-        thumbnail = {"jpegThumbnail": _base64(THUMBNAIL)} if key != "stickerMessage" else {}
-        parts = caption | seconds | size | thumbnail | _context(envelope, message)
-        return _Body(key, _stored(envelope, file) | parts, message.text)
+        parts = caption | seconds | _size(file) | {"jpegThumbnail": _base64(THUMBNAIL)}
+        return _Body(key, _stored(envelope, file) | parts | _context(envelope, message), message.text)
 
     return write
+
+
+def _sticker(envelope: Envelope, message: PretendMessage, file: PretendFile | None) -> _Body:
+    assert file is not None
+    return _Body("stickerMessage", _stored(envelope, file) | _size(file) | _context(envelope, message))
 
 
 def _sound(envelope: Envelope, message: PretendMessage, file: PretendFile | None) -> _Body:
@@ -193,7 +196,7 @@ _WRITERS: dict[str, Callable[[Envelope, PretendMessage, PretendFile | None], _Bo
     "text": _text,
     "image": _picture("imageMessage"),
     "video": _picture("videoMessage"),
-    "sticker": _picture("stickerMessage"),
+    "sticker": _sticker,
     "audio": _sound,
     "voice": _sound,
     "document": _document,
@@ -253,6 +256,10 @@ def _stored(envelope: Envelope, file: PretendFile) -> Content:
         "directPath": path,
         "mediaKeyTimestamp": str(envelope.timestamp),
     }
+
+
+def _size(file: PretendFile) -> Content:
+    return {"height": file.height, "width": file.width} if file.height and file.width else {}
 
 
 def _media(kind: str, file: PretendFile) -> IncomingMedia:
