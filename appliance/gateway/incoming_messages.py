@@ -28,7 +28,7 @@ class IncomingMessages:
     def __init__(self, events: EventLog, clock: Clock) -> None:
         self._events = events
         self._clock = clock
-        self.on_file: Callable[[str], None] = lambda _message_id: None
+        self.on_file: Callable[[Message], None] = lambda _message: None
 
     def store(self, tx: Transaction, device: Device, arrived: MessageIn) -> tuple[Applied, list[AfterCommit]]:
         """Store the message and tell it; one with a file is told when the file is here. A repeat changes
@@ -41,7 +41,7 @@ class IncomingMessages:
                 media.insert(tx, file)
                 message = msgspec.structs.replace(message, media_id=file.id, told=False)
             messages.insert_once(tx, message)
-            return self._tell(tx, message, update=False)
+            return self._tell(tx, message)
         if known.type == UNDECRYPTABLE and message.type != UNDECRYPTABLE:
             return self._decrypted(tx, device, known, message, arrived)
         return Applied(known.id), []
@@ -57,17 +57,18 @@ class IncomingMessages:
             message,
             no=known.no,
             id=known.id,
+            details=_marked_update(message.details),
             media_id=file and file.id,
             told=file is None,
             created_at=known.created_at,
         )
         messages.replace_content(tx, whole)
-        return self._tell(tx, whole, update=True)
+        return self._tell(tx, whole)
 
-    def _tell(self, tx: Transaction, message: Message, *, update: bool) -> tuple[Applied, list[AfterCommit]]:
+    def _tell(self, tx: Transaction, message: Message) -> tuple[Applied, list[AfterCommit]]:
         if not message.told:
-            return Applied(message.id), [lambda: self.on_file(message.id)]
-        event_no = self._events.append(tx, telling.message_received(message, None, update=update))
+            return Applied(message.id), [lambda: self.on_file(message)]
+        event_no = self._events.append(tx, telling.message_received(message, None))
 
         def after() -> None:
             self._events.was_told(message.id, event_no)
@@ -115,6 +116,12 @@ class IncomingMessages:
             state=MediaState.PENDING,
             created_at=self._clock.now_ms(),
         )
+
+
+def _marked_update(details: bytes) -> bytes:
+    """The mark is kept with the row: the message may be told much later, when its file is here."""
+    known: dict[str, Any] = msgspec.json.decode(details)
+    return canonical_json.encode(known | {"update": True})
 
 
 def _details(

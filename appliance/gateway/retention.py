@@ -6,6 +6,7 @@ import logging
 
 import msgspec
 
+from appliance.gateway.media import Media
 from appliance.model.clock import Clock
 from appliance.model.errors import StorageFull
 from appliance.store import events, expiry
@@ -28,10 +29,11 @@ class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 class Retention:
     """Deletes in groups, so that no send waits behind it."""
 
-    def __init__(self, db: Database, clock: Clock, settings: RetentionSettings) -> None:
+    def __init__(self, db: Database, clock: Clock, settings: RetentionSettings, media: Media) -> None:
         self._db = db
         self._clock = clock
         self._settings = settings
+        self._media = media
 
     async def run(self) -> None:
         """Sweep now and then, for ever; a full disk is tried again at the next sweep."""
@@ -42,6 +44,8 @@ class Retention:
 
     async def sweep(self) -> int:
         """Delete everything that is old enough; returns how many rows went."""
+        days = self._settings.messages_days
+        await self._media.sweep_old(self._clock.now_ms() - days * DAY_MS if days > 0 else None)
         total = 0
         while gone := await self._db.transaction(self._some):
             total += gone

@@ -57,7 +57,7 @@ def message_status(message: Message, participant: str | None = None, at_s: int |
     )
 
 
-def message_received(message: Message, media: dict[str, Any] | None, *, update: bool = False) -> NewEvent:
+def message_received(message: Message, media: dict[str, Any] | None) -> NewEvent:
     """The message as `message.received`: the document's keys first, then ours; `media` as Media describes
     it."""
     details: dict[str, Any] = msgspec.json.decode(message.details)
@@ -76,8 +76,6 @@ def message_received(message: Message, media: dict[str, Any] | None, *, update: 
     data |= {"kind": message.kind, "text": message.text, **details}
     if media is not None:
         data["media"] = media
-    if update:
-        data["update"] = True
     if message.sandbox:
         data["sandbox"] = True
     return NewEvent(

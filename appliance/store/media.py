@@ -30,8 +30,23 @@ def aged(before_ms: int, limit: int) -> Query[MediaFile]:
     return select(MediaFile, "media", where, before_ms, limit)
 
 
+def before(before_ms: int, limit: int) -> Query[MediaFile]:
+    """Files that came before a time, here or not; one that is still being fetched is left."""
+    where = "created_at < ? AND state <> 'pending' ORDER BY created_at LIMIT ?"
+    return select(MediaFile, "media", where, before_ms, limit)
+
+
+def waiting_notes() -> Query[bytes]:
+    """What the engine was told to send, of every message with a file that waits: the file is needed."""
+    sql = (
+        "SELECT outgoing FROM messages INDEXED BY messages_waiting "
+        "WHERE status IN ('queued', 'sending') AND kind <> 'text' AND outgoing IS NOT NULL"
+    )
+    return Query(sql, (), lambda row: bytes(row[0]))
+
+
 def settle(tx: Transaction, media_id: str, state: MediaState, size: int | None, error: str | None) -> None:
-    """The file's fetching ended (or retention took it)."""
+    """The file's fetching ended."""
     tx.run(
         "UPDATE media SET state = ?, size = coalesce(?, size), error = ? WHERE id = ?",
         str(state),
@@ -39,3 +54,14 @@ def settle(tx: Transaction, media_id: str, state: MediaState, size: int | None, 
         error,
         media_id,
     )
+
+
+def mark_gone(tx: Transaction, files: list[MediaFile]) -> None:
+    """Retention took the files; their rows say so."""
+    for file in files:
+        tx.run("UPDATE media SET state = 'gone' WHERE id = ?", file.id)
+
+
+def delete(tx: Transaction, files: list[MediaFile]) -> None:
+    for file in files:
+        tx.run("DELETE FROM media WHERE id = ?", file.id)

@@ -79,6 +79,7 @@ CREATE TABLE media (
     source BLOB, state TEXT NOT NULL, error TEXT, created_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX media_age ON media(created_at);
+CREATE INDEX media_stored ON media(created_at) WHERE state = 'stored';
 CREATE INDEX media_device ON media(device_id);
 
 CREATE TABLE events (
