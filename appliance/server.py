@@ -102,7 +102,7 @@ def build_app(
             "system": Provide(lambda: system, sync_to_thread=False, use_cache=True),
             "account": Provide(auth.account),
         },
-        state=State({"streams": streams}),
+        state=State({"streams": streams}, deep_copy=False),
         exception_handlers=problems.HANDLERS,
         openapi_config=None,
         logging_config=None,

@@ -19,7 +19,12 @@ class BodyWatches:
     """Looks through the waiting bodies every second while there are any: a timer for each of them would be
     a tenth of what a request costs."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, idle_s: float = IDLE_S, first_s: float = FIRST_S, look_every_s: float = LOOK_EVERY_S
+    ) -> None:
+        self.idle_s = idle_s
+        self.first_s = first_s
+        self._look_every_s = look_every_s
         self._waiting: set[BodyWatch] = set()
         self._looking = False
 
@@ -30,7 +35,7 @@ class BodyWatches:
         self._waiting.add(watch)
         if not self._looking:
             self._looking = True
-            asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look)
+            asyncio.get_running_loop().call_later(self._look_every_s, self._look)
 
     def ended(self, watch: "BodyWatch") -> None:
         self._waiting.discard(watch)
@@ -41,7 +46,7 @@ class BodyWatches:
             watch.give_up_after(loop.time())
         self._looking = bool(self._waiting)
         if self._looking:
-            loop.call_later(LOOK_EVERY_S, self._look)
+            loop.call_later(self._look_every_s, self._look)
 
 
 class BodyWatch:
@@ -53,7 +58,7 @@ class BodyWatch:
         self._receive = receive
         self._watches = watches
         self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + FIRST_S
+        self._deadline = self._loop.time() + watches.first_s
         self._idle_from = 0.0
         self._task: asyncio.Task[Any] | None = None
         self._gave_up = False
@@ -79,7 +84,11 @@ class BodyWatch:
 
     def give_up_after(self, now: float) -> None:
         """End the wait if it has lasted too long."""
-        if now < min(self._idle_from + IDLE_S, self._deadline) or self._gave_up or self._task is None:
+        if (
+            now < min(self._idle_from + self._watches.idle_s, self._deadline)
+            or self._gave_up
+            or self._task is None
+        ):
             return
         self._gave_up = self._done = True
         self._task.cancel()
