@@ -1,7 +1,7 @@
 """A reader of Server-Sent Events that works as browsers do."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,13 +34,27 @@ class Reader:
             if name in {None, told.name}:
                 return told
 
+    def next_after(self, act: Callable[[], Any]) -> Told:
+        """Do something, then the next event that carries an id."""
+        act()
+        while (told := next(self._events)).id is None:
+            pass
+        return told
+
     def rest(self) -> list[Told]:
         """Everything until the server ends the stream."""
         return list(self._events)
 
+    def _lines(self) -> Iterator[str]:
+        # Not `iter_lines`: it also splits at U+2028 and its like, which stand raw in the data.
+        held = b""
+        for chunk in self.answer.iter_raw():
+            *lines, held = (held + chunk).split(b"\n")
+            yield from (line.decode() for line in lines)
+
     def _read(self) -> Iterator[Told]:
         fields: dict[str, str] = {}
-        for line in self.answer.iter_lines():
+        for line in self._lines():
             if line:
                 name, _, value = line.partition(":")
                 fields[name] = value.removeprefix(" ")
