@@ -16,7 +16,7 @@ from appliance.store import accounts, devices, events
 RETRY_MS = 3000
 KEEP_ALIVE_S = 15.0
 DEVICES_LIMIT = 10_000
-PAGE = 10
+PAGE = 4
 """Events read at once: what a reader that has stopped reading holds in memory, at up to 100 kB each."""
 
 _NAMES = {EventType.DEVICE_STATUS: b"status"}
