@@ -110,6 +110,7 @@ class Life:
         house = self._house
         log.info("stopping")
         self._stop.set()
+        house.gateway.events.close()
         await server.stop()
         await _within(SESSIONS_STOP_S, house.close_engines(), "sessions")
         await _within(INBOUND_DRAIN_S, house.inbound.drained(), "inbound")
