@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from appliance.engine.simulator_session import PretendSession
 from appliance.gateway.addresses import PUBLIC_ONLY, Policy
 from appliance.gateway.devices import DeviceManager, Engines
 from appliance.gateway.downloads import Downloads
+from appliance.gateway.drains import Drains
 from appliance.gateway.events import EventLog
 from appliance.gateway.fanout import Fanout
 from appliance.gateway.inbound import Inbound
@@ -58,7 +60,7 @@ def png64() -> str:
 
 def names(folder: Path) -> list[str]:
     """The files below a folder, by name; none when it is not there."""
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    return sorted(name for _, _, found in os.walk(folder) for name in found)
 
 
 async def stream(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -135,6 +137,7 @@ class MediaRig:
         self.media = Media(db.reader, self.clock, self.settings, self.folder, fetcher, self.shelf)
         states = DeviceStates(self.events, self.clock)
         await states.load(db.reader)
+        limits = RateLimits(self.clock, LimitSettings())
         engine: Engine = ShakyEngine(self.simulator, self.failures)
         self.devices = DeviceManager(
             db,
@@ -142,7 +145,7 @@ class MediaRig:
             vault,
             states,
             self.events,
-            RateLimits(self.clock, LimitSettings()),
+            limits,
             Engines(engine, engine),
             self.folder / "devices",
         )
@@ -152,7 +155,9 @@ class MediaRig:
         )
         incoming = IncomingMessages(self.events, self.clock)
         incoming.on_file = self.downloads.wanted
-        self.inbound = Inbound(db, self.clock, states, incoming, Receipts(self.events, self.clock))
+        receipts = Receipts(self.events, self.clock)
+        drains = Drains(db, self.clock, self.devices, self.events, receipts, limits, self.media.on_done)
+        self.inbound = Inbound(db, self.clock, states, incoming, receipts, drains)
         await self.simulator.open(self.inbound.put)
         self._begin(self.inbound.run())
         await self.media.open()
