@@ -68,6 +68,7 @@ class House:
         await self.gateway.accounts.open()
         await self.states.load(self.db.reader)
         await self.gateway.limits.rebuild(self.db.reader)
+        await self.gateway.media.open()
 
     async def open_engines(self) -> None:
         await self.engines.sandbox.open(self.inbound.put)
@@ -152,7 +153,7 @@ async def build(config: Config) -> House:
         db=db,
         gateway=gateway,
         states=states,
-        inbound=Inbound(db, clock, states, messages, receipts),
+        inbound=Inbound(db, clock, states, messages, receipts, drains),
         drains=drains,
         deliveries=deliveries,
         downloads=downloads,

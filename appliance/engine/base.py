@@ -60,7 +60,8 @@ class OutgoingMedia(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OutgoingMessage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is to be sent. `to` a JID; `kind` `text` or a media kind; `text` the body or the caption;
+    """What is to be sent. `ref` is our id of it, which comes back in SendEnded; `to` a JID; `kind` `text`
+    or a media kind; `text` the body or the caption;
     `mentions` JIDs."""
 
     to: str
@@ -69,6 +70,7 @@ class OutgoingMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     media: OutgoingMedia | None = None
     reply: Quoted | None = None
     mentions: list[str] = []
+    ref: str = ""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -224,7 +226,23 @@ class ChatNamed(msgspec.Struct, tag="chat", tag_field="event", frozen=True):
     name: str
 
 
-EngineEvent = QrShown | StateChanged | Linked | MessageIn | ReceiptIn | ChatNamed
+class SendEnded(msgspec.Struct, tag_field="event", tag="send_ended", frozen=True, omit_defaults=True):
+    """How handing over message `ref` ended: `sent`, or else the members of EngineError.
+
+    It repeats what Session.send returned or raised, but as an event it outlives a death of the main
+    process: what WhatsApp
+    has taken is then known all the same.
+    """
+
+    ref: str
+    sent: Sent | None = None
+    code: str = ""
+    text: str = ""
+    unknown_outcome: bool = False
+    until: int | None = None
+
+
+EngineEvent = QrShown | StateChanged | Linked | MessageIn | ReceiptIn | ChatNamed | SendEnded
 
 
 class Applied(msgspec.Struct, frozen=True):

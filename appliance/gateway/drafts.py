@@ -42,7 +42,9 @@ async def compose(reader: Reader, account: Account, device: Device, draft: Draft
     """The row of a new outgoing message, `queued`. Raises Invalid when the message it answers is not
     known."""
     quoted = await _quoted(reader, device, draft.reply_to)
+    message_id = new_id()
     outgoing = OutgoingMessage(
+        ref=message_id,
         to=str(draft.to),
         kind=draft.kind,
         text=draft.text,
@@ -52,7 +54,7 @@ async def compose(reader: Reader, account: Account, device: Device, draft: Draft
     )
     kind, content = _content(draft, quoted)
     return Message(
-        id=new_id(),
+        id=message_id,
         account_id=account.id,
         device_id=device.id,
         sandbox=device.sandbox,

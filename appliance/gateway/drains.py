@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from appliance.engine.base import EngineError, OutgoingMessage, Sent
+from appliance.engine.base import EngineError, OutgoingMessage, SendEnded, Sent
 from appliance.gateway import refusals, telling
 from appliance.gateway.devices import DeviceManager
 from appliance.gateway.events import EventLog
@@ -19,8 +19,7 @@ from appliance.gateway.receipts import Receipts
 from appliance.model.clock import Clock
 from appliance.model.device import Device, DeviceStatus
 from appliance.model.errors import StorageFull
-from appliance.model.message import Message, MessageStatus
-from appliance.store import devices as device_rows
+from appliance.model.message import WAITING, Message, MessageStatus
 from appliance.store import messages
 from appliance.store.database import Database, StoreError, Transaction
 
@@ -103,6 +102,16 @@ class Drains:
         """Resolves with the message once it no longer waits."""
         return self._ends.setdefault(message_id, asyncio.get_running_loop().create_future())
 
+    def end(self, tx: Transaction, ended: SendEnded) -> list[Callable[[], None]]:
+        """A worker tells, perhaps after a crash of ours, how a send ended."""
+        message = tx.one(messages.by_our_id(ended.ref))
+        if message is None or message.status is not MessageStatus.SENDING:
+            return []
+        error = EngineError(ended.code, ended.text, unknown_outcome=ended.unknown_outcome, until=ended.until)
+        settled = _sent(message, ended.sent) if ended.sent else _after_error(message, error)
+        self._write(tx, settled)
+        return [functools.partial(self._ended, settled)]
+
     def fail_all(self, tx: Transaction, device: Device) -> list[Callable[[], None]]:
         """The device was unlinked: what waits on it fails, within the transaction that says so."""
         text = "The device was unlinked before the message was sent."
@@ -183,8 +192,13 @@ class Drains:
             self._write(tx, message)
 
     def _write(self, tx: Transaction, message: Message) -> None:
-        """Write the settled state, tell it, and apply receipts that came before it."""
-        if tx.one(device_rows.of_any_account(message.device_id)) is None:
+        """Write the settled state, tell it, and apply receipts that came before it.
+
+        Only what still waits is settled: a send's end arrives twice, as answer and as event, and the first
+        one counts.
+        """
+        stored = tx.one(messages.by_no(message.no))
+        if stored is None or stored.status not in WAITING:
             return
         if message.wa_id is not None:
             messages.yield_wa_id(tx, message)
@@ -196,6 +210,11 @@ class Drains:
             moved = message
             for receipt in messages.take_receipts(tx, message.device_id, message.wa_id):
                 moved = self._receipts.advance(tx, moved, receipt)
+
+    def _ended(self, message: Message) -> None:
+        """The drain that hands it over, if there is one, says the same in a moment and does the rest."""
+        if message.device_id not in self._running:
+            self._done(message)
 
     def _done(self, message: Message) -> None:
         """After COMMIT: whoever waits is told, the token goes back if the refusal was the caller's."""

@@ -16,8 +16,10 @@ from appliance.engine.base import (
     MessageIn,
     QrShown,
     ReceiptIn,
+    SendEnded,
     StateChanged,
 )
+from appliance.gateway.drains import Drains
 from appliance.gateway.incoming_messages import IncomingMessages
 from appliance.gateway.receipts import Receipts
 from appliance.gateway.states import DeviceStates
@@ -46,13 +48,20 @@ class Inbound:
     """Pumps events from the engines into the store, in order."""
 
     def __init__(
-        self, db: Database, clock: Clock, states: DeviceStates, messages: IncomingMessages, receipts: Receipts
+        self,
+        db: Database,
+        clock: Clock,
+        states: DeviceStates,
+        messages: IncomingMessages,
+        receipts: Receipts,
+        drains: Drains,
     ) -> None:
         self._db = db
         self._clock = clock
         self._states = states
         self._messages = messages
         self._receipts = receipts
+        self._drains = drains
         self._queue: asyncio.Queue[Incoming] = asyncio.Queue(QUEUE_LIMIT)
         self.dead = 0
 
@@ -123,6 +132,8 @@ class Inbound:
                 return Outcome(applied, after)
             case ReceiptIn() as receipt:
                 return Outcome(after=self._receipts.apply(tx, device, receipt))
+            case SendEnded() as ended:
+                return Outcome(after=self._drains.end(tx, ended))
             case ChatNamed(chat, name):
                 devices.name_chat(tx, device.id, chat, name)
                 return Outcome()

@@ -8,6 +8,8 @@ from appliance.store.query import Query, columns, count, decoder, insertion, par
 
 _INSERT = insertion(Message, "messages", skip=("no",))
 _INSERT_ONCE = insertion(Message, "messages", skip=("no",), replace="ON CONFLICT DO NOTHING")
+# The partial index is only used when its own condition stands in the query word for word.
+_IS_WAITING = "status IN ('queued', 'sending')"
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -54,6 +56,15 @@ def by_id(account_id: str, any_id: str) -> Query[Message]:
     )
 
 
+def by_no(no: int) -> Query[Message]:
+    return select(Message, "messages", "no = ?", no)
+
+
+def by_our_id(message_id: str) -> Query[Message]:
+    """The message whoever owns it: for the engine's events, which carry no account."""
+    return select(Message, "messages", "id = ?", message_id)
+
+
 def on_device(device_id: str, any_id: str) -> Query[Message]:
     """The device's message with our id or WhatsApp's."""
     where = "device_id = ? AND (id = ? OR wa_id = ?) ORDER BY no DESC LIMIT 1"
@@ -73,11 +84,13 @@ def ours(device_id: str, wa_id: str) -> Query[Message]:
 
 
 def next_queued(device_id: str) -> Query[Message]:
-    return select(Message, "messages", "device_id = ? AND status = 'queued' ORDER BY no LIMIT 1", device_id)
+    where = f"device_id = ? AND {_IS_WAITING} AND status = 'queued' ORDER BY no LIMIT 1"
+    return select(Message, "messages INDEXED BY messages_waiting", where, device_id)
 
 
 def queued(device_id: str) -> Query[Message]:
-    return select(Message, "messages", "device_id = ? AND status = 'queued' ORDER BY no", device_id)
+    where = f"device_id = ? AND {_IS_WAITING} AND status = 'queued' ORDER BY no"
+    return select(Message, "messages INDEXED BY messages_waiting", where, device_id)
 
 
 def expired(now_ms: int, limit: int) -> Query[Message]:

@@ -22,7 +22,7 @@ ONLY_IN = {
     "aiosqlite": ("store/",),
     "litestar": ("api/", "dashboard/", "server"),
     "granian": ("server",),
-    "aiohttp": ("gateway/deliver", "gateway/media", "gateway/http_client"),
+    "aiohttp": ("gateway/deliver", "gateway/destinations", "gateway/media", "gateway/http_client"),
     "google": ("engine/worker/",),
 }
 LAZY = {"cli.py", "engine/factory.py"}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from appliance.engine import wire
-from appliance.engine.base import EngineError, PairCode, Sent
-from appliance.engine.worker.backlog import Outlet
+from appliance.engine.base import EngineError, PairCode, SendEnded, Sent
+from appliance.engine.worker.backlog import Backlog, Outlet
 from appliance.engine.worker.build import built
 from appliance.engine.worker.calls import Calls
 from appliance.engine.worker.translate import Code, Translator
@@ -23,11 +23,13 @@ class Commands:
         self,
         calls: Calls,
         outlet: Outlet,
+        backlog: Backlog,
         translator: Translator,
         happened: Callable[[int, bytes], None],
     ) -> None:
         self._calls = calls
         self._outlet = outlet
+        self._backlog = backlog
         self._translator = translator
         self._happened = happened
         self._sends = ThreadPoolExecutor(1, "sends")
@@ -51,6 +53,7 @@ class Commands:
         try:
             value = self._act(command)
         except EngineError as error:
+            self._tell_failed(command, error)
             self._outlet.write(
                 wire.Failure(
                     command.n,
@@ -85,4 +88,20 @@ class Commands:
     def _send(self, command: wire.Send) -> Sent:
         message = built(command.message, self._calls)
         self._outlet.write(wire.Begun(command.n))
-        return self._calls.send(command.message.to, message)
+        sent = self._calls.send(command.message.to, message)
+        if command.message.ref:
+            self._backlog.tell(SendEnded(command.message.ref, sent))
+        return sent
+
+    def _tell_failed(self, command: wire.Request, error: EngineError) -> None:
+        """As an event too, which outlives main; a send that may be tried again has not ended."""
+        if isinstance(command, wire.Send) and command.message.ref and not error.retryable:
+            self._backlog.tell(
+                SendEnded(
+                    command.message.ref,
+                    code=error.code,
+                    text=error.text,
+                    unknown_outcome=error.unknown_outcome,
+                    until=error.until,
+                )
+            )

@@ -19,6 +19,7 @@ from appliance.engine.base import ChatNamed, EngineError, MessageIn
 from appliance.engine.worker.backlog import Backlog, Outlet
 from appliance.engine.worker.calls import Calls
 from appliance.engine.worker.commands import Commands
+from appliance.engine.worker.errors import without_numbers
 from appliance.engine.worker.library import Library
 from appliance.engine.worker.log import log_library
 from appliance.engine.worker.protos import DEVICE_PROPS
@@ -56,7 +57,7 @@ class SessionLoop:
         self.calls = Calls(library, self._name, lock)
         self._translator = Translator(self.calls, start.linked)
         self._happenings: queue.Queue[tuple[int, bytes]] = queue.Queue(_WAITING_HAPPENINGS)
-        self._commands = Commands(self.calls, self._outlet, self._translator, self._happened)
+        self._commands = Commands(self.calls, self._outlet, self._backlog, self._translator, self._happened)
         self._ending = threading.Event()
         self._finisher = threading.Thread(target=self._finish, name="finish", daemon=True)
         self._finish_lock = threading.Lock()
@@ -99,6 +100,7 @@ class SessionLoop:
             on_event=self._happened,
             on_log=log_library,
         )
+        log.warning("the library returned: %s", without_numbers(error))
         self._happenings.put((Code.RETURNED, error.encode()))
 
     def _happened(self, code: int, data: bytes) -> None:

@@ -33,6 +33,8 @@ _OTHER_QR_S = 20
 _LINKING_S = 160
 """WhatsApp closes a connection that shows QR codes after that time; a link code lives no longer."""
 _REMEMBERED = 1000
+_UNENCODABLE_REFUSAL = b"neonize.ConnectFailure.Reason"
+"""The library's event pump ends when it cannot encode an event, as with a refusal of an unknown number."""
 
 
 class Code(enum.IntEnum):
@@ -121,7 +123,7 @@ class Translator:
             case Code.STATUS:
                 yield from self._link_status(data.decode())
             case Code.RETURNED:
-                yield self._end("connection_failed")
+                yield self._end("refused" if _UNENCODABLE_REFUSAL in data else "connection_failed")
             case Code.DEVICE:
                 yield from self._known()
             case Code.CONNECTED:
