@@ -77,14 +77,16 @@ def mark_failing(tx: Transaction, endpoint_id: str, now_ms: int, probe_at: int) 
     )
 
 
-def mark_well(tx: Transaction, endpoint_id: str, outage_began_before: int) -> None:
-    """An attempt got through. After an outage that began before that time (ms), the backlog is made due."""
-    tx.run(
+def mark_well(tx: Transaction, endpoint_id: str, outage_began_before: int) -> bool:
+    """An attempt got through; True when the endpoint was failing. After an outage that began before that time
+    (ms), the backlog is made due."""
+    changed = tx.run(
         "UPDATE endpoints SET status = 'ok', catching_up = coalesce(failing_since <= ?, 0), "
         "failing_since = NULL, probe_at = NULL WHERE id = ? AND status = 'failing'",
         outage_began_before,
         endpoint_id,
     )
+    return changed == 1
 
 
 def mark_stopped(tx: Transaction, endpoint_id: str, reason: str) -> None:

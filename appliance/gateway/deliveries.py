@@ -1,0 +1,298 @@
+"""The delivery worker: a durable queue in the store, emptied by as many POSTs at once as receivers bear.
+
+A turn reads what waits, leases it, and hands it to the lanes; POSTs run outside any transaction, and their
+results are committed in groups. What is leased when the process dies is released at the next start: at
+least once, in order per endpoint and device on first attempts.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+
+import aiohttp
+
+from appliance.gateway.addresses import Policy
+from appliance.gateway.delivery_attempt import Answer, Receiver, attempt, unsendable
+from appliance.gateway.delivery_lanes import Lane
+from appliance.gateway.delivery_outcome import given_up, judge
+from appliance.gateway.delivery_plan import Claim, DeliveryPlan
+from appliance.gateway.delivery_records import DeliveryRecords
+from appliance.gateway.destinations import Destinations
+from appliance.gateway.endpoint_seal import EndpointSeal
+from appliance.gateway.vault import Vault, VaultError
+from appliance.model.clock import Clock
+from appliance.model.errors import GatewayError
+from appliance.model.webhook import Endpoint, EndpointStatus
+from appliance.store import delivery_queue, webhooks
+from appliance.store.database import Database, Reader, Transaction
+from appliance.store.delivery_queue import Claimed, Recorded
+
+log = logging.getLogger(__name__)
+
+SLOW_S = 0.5
+"""An attempt that takes longer moves its endpoint into the slow pool, where it holds up only its like."""
+
+LEASE_MS = 15 * 60 * 1000
+SWEEP_S = 60.0
+STORE_REFUSED_S = 1.0
+CATCH_UP_GROUP = 500
+BREATH_MOST_S = 0.05
+
+CLOCK_SET_BACK_MS = 60_000
+FURTHEST_MS = 30 * 3600 * 1000
+"""No attempt is ever due later than this: a day, a fifth more, and some."""
+
+
+class DeliveryWorker:
+    """Delivers what fan-out queued. `run` is one task for the whole life of the gateway; `wakeup` is set by
+    whoever queued something (a hint: the worker reads the table)."""
+
+    def __init__(
+        self,
+        db: Database,
+        reader: Reader,
+        vault: Vault,
+        clock: Clock,
+        destinations: Destinations,
+        jitter: random.Random | None = None,
+    ) -> None:
+        self._db = db
+        self._reader = reader
+        self._seal = EndpointSeal(vault)
+        self._clock = clock
+        self._destinations = destinations
+        self._jitter = jitter or random.Random()  # noqa: S311 (spreads load, guards nothing)
+        self.wakeup = asyncio.Event()
+        self._records = DeliveryRecords(db, self.wakeup.set)
+        self._plan = DeliveryPlan()
+        self._dropped: list[Claimed] = []
+        self._flying: dict[asyncio.Task[None], Claimed] = {}
+        self._clients: dict[Policy, aiohttp.ClientSession] = {}
+        self._next_sweep = 0.0
+        self._clock_offset_ms = 0.0
+        self._stopping = False
+        self._grace_s = 0.0
+        self._ended: asyncio.Event | None = None
+
+    async def run(self) -> None:
+        """Deliver until `stop`. Raises what the database raises at the start; later refusals are waited
+        out."""
+        self._ended = asyncio.Event()
+        self._clock_offset_ms = self._clock.now_ms() - self._clock.monotonic() * 1000
+        try:
+            released = await self._db.transaction(delivery_queue.release_all)
+            if released:
+                log.info("deliveries_released", extra={"deliveries": released})
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._records.run(), name="delivery-records")
+                while not self._stopping:
+                    await self._turn()
+                await self._wind_up()
+        finally:
+            for task in self._flying:
+                task.cancel()
+            for client in self._clients.values():
+                await client.close()
+            self._ended.set()
+
+    def wake(self) -> None:
+        """Something may be due."""
+        self.wakeup.set()
+
+    def refresh(self, endpoint_id: str) -> None:
+        """The endpoint was changed or deleted: it is read anew before the next POST to it."""
+        self._dropped += self._plan.forget(endpoint_id)
+        self.wakeup.set()
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """End: POSTs in flight may finish within `grace_s`, the others are released; returns when all
+        results are on disk."""
+        self._stopping, self._grace_s = True, grace_s
+        self.wakeup.set()
+        if self._ended is not None:
+            await self._ended.wait()
+
+    async def _turn(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self.wakeup.clear()
+        try:
+            pause_s = await self._serve()
+        except GatewayError as error:
+            log.warning("deliveries_wait_for_store", extra={"code": error.code})
+            pause_s = STORE_REFUSED_S
+        # Reading what waits takes longer the more endpoints there are: at most half the time goes there.
+        await asyncio.sleep(min(loop.time() - began, BREATH_MOST_S))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.wakeup.wait(), pause_s)
+
+    async def _serve(self) -> float:
+        """Claim what is due and start what fits; returns the seconds until something else is due."""
+        await self._release_dropped()
+        await self._sweep()
+        works = await self._reader.all(delivery_queue.work())
+        for work in works:
+            if work.catching_up:
+                await self._catch_up(work.endpoint_id)
+        now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
+        claims, pause_s = self._plan.choose(works, now_ms, now_s)
+        if claims:
+            await self._claim(claims, now_ms, now_s)
+        self._start()
+        return pause_s
+
+    async def _release_dropped(self) -> None:
+        """Put back what was thrown out of its lane, before anything later can be claimed."""
+        while self._dropped:
+            group = self._dropped
+            nos = [delivery.no for delivery in group]
+            await self._db.transaction(lambda tx, nos=nos: delivery_queue.release(tx, nos))  # type: ignore[misc]
+            self._dropped = self._dropped[len(group) :]
+
+    async def _sweep(self) -> None:
+        """Once a minute: release leases that ran out. And notice a clock that was set back."""
+        now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
+        offset_ms = now_ms - now_s * 1000
+        if offset_ms < self._clock_offset_ms - CLOCK_SET_BACK_MS:
+            made = await self._db.transaction(
+                lambda tx: delivery_queue.clamp(tx, now_ms, now_ms + FURTHEST_MS)
+            )
+            log.warning("clock_set_back", extra={"made_due": made})
+        self._clock_offset_ms = offset_ms
+        if now_s >= self._next_sweep:
+            self._next_sweep = now_s + SWEEP_S
+            mine = self._mine()
+            await self._db.transaction(lambda tx: delivery_queue.release_expired(tx, now_ms, mine))
+
+    def _mine(self) -> list[int]:
+        """Row numbers of everything that is leased and being worked on."""
+        held = [delivery.no for delivery in (*self._dropped, *self._flying.values())]
+        return held + self._plan.waiting() + self._records.unwritten()
+
+    async def _catch_up(self, endpoint_id: str) -> None:
+        """Make the next part of a backlog due; turn after turn, so that no transaction is long."""
+        now_ms = self._clock.now_ms()
+
+        def write(tx: Transaction) -> int:
+            made = delivery_queue.make_due(tx, endpoint_id, now_ms, CATCH_UP_GROUP)
+            if made < CATCH_UP_GROUP:
+                webhooks.caught_up(tx, endpoint_id)
+            return made
+
+        if await self._db.transaction(write):
+            self.wakeup.set()
+
+    async def _claim(self, claims: list[Claim], now_ms: int, now_s: float) -> None:
+        ids = "[" + ",".join(f'"{claim.lane.endpoint_id}"' for claim in claims) + "]"
+
+        def write(tx: Transaction) -> list[tuple[Claim, Endpoint, list[Claimed]]]:
+            rows = {endpoint.id: endpoint for endpoint in tx.all(webhooks.of_any_account(ids))}
+            found = []
+            for claim in claims:
+                endpoint = rows.get(claim.lane.endpoint_id)
+                if endpoint is not None and _takes(endpoint):
+                    found.append((claim, endpoint, _due(tx, claim, now_ms)))
+            delivery_queue.lease(tx, [each for _, _, due in found for each in due], now_ms + LEASE_MS)
+            return found
+
+        for claim, endpoint, due in await self._db.transaction(write):
+            if await self._prepared(claim.lane, endpoint, now_ms):
+                self._dropped += self._plan.take_in(claim, due, now_s)
+            else:
+                self._dropped += due
+
+    async def _prepared(self, lane: Lane, endpoint: Endpoint, now_ms: int) -> bool:
+        """Give the lane what it needs to post; False when the endpoint's secrets do not open."""
+        if lane.receiver is not None and lane.receiver.is_of(endpoint):
+            return True
+        try:
+            lane.receiver = Receiver(endpoint, self._seal, now_ms)
+        except VaultError as error:
+            reason = f"{error} Rotate the secret and set the headers again."
+            await self._db.transaction(lambda tx: webhooks.mark_stopped(tx, endpoint.id, reason))
+            return False
+        return True
+
+    def _start(self) -> None:
+        for lane, delivery in self._plan.starts():
+            assert lane.receiver is not None
+            task = asyncio.create_task(self._deliver(lane, lane.receiver, delivery))
+            self._flying[task] = delivery
+
+    async def _deliver(self, lane: Lane, receiver: Receiver, delivery: Claimed) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        timer = loop.call_later(SLOW_S, self._is_slow, lane)
+        try:
+            done = await self._attempt(receiver, delivery)
+        except asyncio.CancelledError:
+            self._dropped.append(delivery)
+            raise
+        finally:
+            timer.cancel()
+            del self._flying[task]
+        self._records.add(done)
+        if done.endpoint == "stopped":
+            # Until that is on disk and read again; enabling the endpoint clears it.
+            lane.may_start_at = self._clock.monotonic() + SWEEP_S
+        well, quick = done.endpoint in {"well", "unknown"}, loop.time() - began < SLOW_S
+        self._dropped += self._plan.ended(lane, delivery, well=well, quick=quick)
+        if not self._stopping:
+            self._start()
+        if self._dropped or self._plan.wants_more(lane):
+            self.wakeup.set()
+
+    async def _attempt(self, receiver: Receiver, delivery: Claimed) -> Recorded:
+        """Try the delivery and judge the answer; a fault of ours counts as a failed attempt."""
+        at_ms = self._clock.now_ms()
+        try:
+            if (defect := unsendable(delivery)) is not None:
+                log.error("delivery_unsendable", extra={"reason": defect, "delivery_no": delivery.no})
+                return given_up(delivery, defect, at_ms)
+            answer = await attempt(self._client(), receiver, delivery, self._clock)
+        except Exception:
+            log.exception("delivery_crashed", extra={"delivery_no": delivery.no})
+            answer = Answer(error="internal")
+        redirect = receiver.endpoint.redirect_is_success
+        return judge(delivery, answer, at_ms, redirect_is_success=redirect, jitter=self._jitter)
+
+    def _is_slow(self, lane: Lane) -> None:
+        self._plan.slow(lane)
+        self._start()
+
+    def _client(self) -> aiohttp.ClientSession:
+        policy = self._destinations.policy
+        client = self._clients.get(policy)
+        if client is None:
+            client = self._clients[policy] = self._destinations.open_client(policy)
+        return client
+
+    async def _wind_up(self) -> None:
+        """Wait for what is in flight as long as there is grace, release the rest, write all results."""
+        self._dropped += self._plan.drain()
+        if self._flying:
+            await asyncio.wait(list(self._flying), timeout=self._grace_s)
+        cut = list(self._flying)
+        for task in cut:
+            task.cancel()
+        await asyncio.gather(*cut, return_exceptions=True)
+        with contextlib.suppress(GatewayError):
+            await self._release_dropped()
+        log.info("deliveries_stopped", extra={"cut": len(cut)})
+        self._records.end()
+
+
+def _takes(endpoint: Endpoint) -> bool:
+    return endpoint.enabled and endpoint.status is not EndpointStatus.STOPPED
+
+
+def _due(tx: Transaction, claim: Claim, now_ms: int) -> list[Claimed]:
+    endpoint_id = claim.lane.endpoint_id
+    if claim.probe:
+        probe = tx.one(delivery_queue.probe(endpoint_id))
+        return [] if probe is None else [probe]
+    later = tx.all(delivery_queue.due(endpoint_id, now_ms, claim.due)) if claim.due else []
+    return later + (tx.all(delivery_queue.fresh(endpoint_id, claim.fresh)) if claim.fresh else [])
