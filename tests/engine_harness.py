@@ -1,7 +1,10 @@
 """The real engine on the loopback network: a sink that records and acknowledges, and ways to wait."""
 
 import asyncio
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +30,8 @@ from appliance.model.device import DeviceStatus
 
 T = TypeVar("T", bound=EngineEvent)
 LIMIT_S = 20.0
+ANN, BEA = "15550000001", "15550000002"
+_template: list[Path] = []
 
 
 class Recorder:
@@ -81,6 +86,9 @@ class Recorder:
     async def text(self, device_id: str, text: str, since: int = 0) -> MessageIn:
         return await self.wait(device_id, MessageIn, lambda m: m.text == text, since)
 
+    async def message(self, device_id: str, wa_id: str) -> MessageIn:
+        return await self.wait(device_id, MessageIn, lambda m: m.wa_id == wa_id)
+
     async def receipt(self, device_id: str, wa_id: str, status: str) -> ReceiptIn:
         return await self.wait(device_id, ReceiptIn, lambda r: wa_id in r.wa_ids and r.status == status)
 
@@ -111,8 +119,34 @@ class Bench:
         await session.start()
         shown = await self.heard.wait(device_id, QrShown)
         await asyncio.to_thread(self.net.scan, number, shown.qr)
-        await self.heard.state(device_id, DeviceStatus.CONNECTED)
+        await self.heard.wait(device_id, StateChanged, lambda s: s.push_name is not None)
         return session
+
+    async def resume(self) -> RealSession:
+        """The device `d1` of a bench that began linked, connected again."""
+        session = self.session("d1", linked=True)
+        await session.start()
+        await self.heard.state("d1", DeviceStatus.CONNECTED)
+        return session
+
+
+@asynccontextmanager
+async def linked_bench(tmp_path: Path, deadlines: Deadlines | None = None) -> AsyncIterator[Bench]:
+    """A bench where device `d1` is linked to ANN's number already, and BEA is somebody else.
+
+    Linking takes seconds, so it is done once, and its state copied.
+    """
+    if not _template:
+        folder = Path(tempfile.mkdtemp(prefix="linked-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        async with bench(folder) as made:
+            await asyncio.to_thread(made.net.add_account, BEA, "Bea")
+            await asyncio.to_thread(made.net.add_account, ANN, "Ann")
+            await made.link("d1", ANN)
+        _template.append(folder)
+    await asyncio.to_thread(shutil.copytree, _template[0], tmp_path, dirs_exist_ok=True)
+    async with bench(tmp_path, deadlines=deadlines) as made:
+        yield made
 
 
 @asynccontextmanager

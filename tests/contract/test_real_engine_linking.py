@@ -4,12 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from engine_harness import bench, shortened
+from engine_harness import ANN, BEA, bench, linked_bench, shortened
 
 from appliance.engine.base import EngineError, Linked, OutgoingMessage, QrShown, StateChanged
 from appliance.model.device import DeviceStatus
-
-ANN, BEA = "15550000001", "15550000002"
 
 
 async def test_a_qr_code_links_and_the_name_follows(tmp_path: Path) -> None:
@@ -61,8 +59,8 @@ async def test_a_linked_session_resumes_without_qr(tmp_path: Path) -> None:
 
 
 async def test_unlinked_from_the_phone(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await b.link("d1", ANN)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         await asyncio.to_thread(b.net.unlink, ANN)
         told = await b.heard.state("d1", DeviceStatus.LOGGED_OUT)
         assert (told.reason, told.reason_code) == ("device_removed", 401)
@@ -72,8 +70,8 @@ async def test_unlinked_from_the_phone(tmp_path: Path) -> None:
 
 
 async def test_unlinked_from_the_phone_while_stopped(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        first = await b.link("d1", ANN)
+    async with linked_bench(tmp_path) as b:
+        first = await b.resume()
         await first.stop()
         await asyncio.to_thread(b.net.unlink, ANN)
         await b.session("d1", linked=True).start()
@@ -81,8 +79,8 @@ async def test_unlinked_from_the_phone_while_stopped(tmp_path: Path) -> None:
 
 
 async def test_unlinked_by_us(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await b.link("d1", ANN)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         await session.logout()
         assert (await b.heard.state("d1", DeviceStatus.LOGGED_OUT)).reason == "logout"
         assert not b.net.accounts[ANN].companions
@@ -106,8 +104,8 @@ async def test_a_lost_session_file_is_a_lost_link(tmp_path: Path) -> None:
 
 
 async def test_a_ban_is_told_with_its_end(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await b.link("d1", ANN)
+    async with linked_bench(tmp_path) as b:
+        await b.resume()
         await asyncio.to_thread(b.net.ban, ANN, 101, 7200)
         told = await b.heard.state("d1", DeviceStatus.BANNED)
         assert told.reason == "sent_to_too_many_people"
@@ -117,8 +115,8 @@ async def test_a_ban_is_told_with_its_end(tmp_path: Path) -> None:
 
 
 async def test_an_outdated_client_is_told(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await b.link("d1", ANN)
+    async with linked_bench(tmp_path) as b:
+        await b.resume()
         await asyncio.to_thread(b.net.outdate, ANN)
         assert (await b.heard.state("d1", DeviceStatus.OUTDATED)).reason_code == 405
 

@@ -2,16 +2,17 @@
 
 import asyncio
 import base64
+from functools import partial
 from pathlib import Path
 
 import pytest
-from engine_harness import Bench, bench, shortened
+from engine_harness import ANN, BEA, Bench, linked_bench, shortened
 from loopback.letters import Received
+from loopback.phone import Phone
 
 from appliance.engine.base import EngineError, MessageIn, OutgoingMedia, OutgoingMessage
 from appliance.model.message import MEDIA_KINDS
 
-ANN, BEA = "15550000001", "15550000002"
 TO_BEA = f"{BEA}@s.whatsapp.net"
 MIMETYPES = {
     "image": "image/jpeg",
@@ -28,7 +29,7 @@ def content_of(kind: str) -> bytes:
     return f"the bytes of a {kind}, ".encode() * 200
 
 
-async def send_file(b: Bench, folder: Path, kind: str, **more: object) -> OutgoingMessage:
+async def send_file(b: Bench, folder: Path, kind: str) -> OutgoingMessage:
     file = folder / f"out-{kind}"
     await asyncio.to_thread(file.write_bytes, content_of(kind))
     media = OutgoingMedia(
@@ -43,9 +44,8 @@ async def send_file(b: Bench, folder: Path, kind: str, **more: object) -> Outgoi
 
 
 async def test_every_kind_of_file_arrives(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await asyncio.to_thread(b.net.add_account, BEA, "Bea")
-        session = await b.link("d1", ANN)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         for kind in MEDIA_KINDS:
             sent = await session.send(await send_file(b, tmp_path, kind))
             got = await arrived(b, sent.wa_id)
@@ -69,26 +69,29 @@ async def arrived(b: Bench, wa_id: str) -> Received:
 
 
 async def test_every_kind_of_file_is_told_and_can_be_fetched(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await asyncio.to_thread(b.net.add_account, BEA, "Bea")
-        session = await b.link("d1", ANN)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         for kind in MEDIA_KINDS:
-            more = {"seconds": 7} if kind in {"audio", "voice", "video"} else {}
-            caption = {"caption": f"look, a {kind}"} if kind in {"image", "video", "document"} else {}
-            name = {"filename": "report.pdf"} if kind == "document" else {}
-            wa_id = await asyncio.to_thread(
-                b.net.on_phone,
-                BEA,
-                lambda p, k=kind, m={**more, **caption, **name}: p.send_media(ANN, k, content_of(k), **m),
+            seconds = 7 if kind in {"audio", "voice", "video"} else 0
+            caption = f"look, a {kind}" if kind in {"image", "video", "document"} else ""
+            name = "report.pdf" if kind == "document" else ""
+            send = partial(
+                Phone.send_media,
+                to=ANN,
+                kind=kind,
+                data=content_of(kind),
+                seconds=seconds,
+                caption=caption,
+                filename=name,
             )
-            told = await b.heard.wait("d1", MessageIn, lambda m, i=wa_id: m.wa_id == i)
+            told = await b.heard.message("d1", await asyncio.to_thread(b.net.on_phone, BEA, send))
             assert told.kind == kind
             assert told.type == FIELDS.get(kind, f"{kind}Message")
-            assert told.text == (f"look, a {kind}" if caption else None)
+            assert told.text == (caption or None)
             assert told.media is not None
             assert told.media.size == len(content_of(kind))
-            assert told.media.filename == ("report.pdf" if kind == "document" else None)
-            assert told.media.seconds == (7 if more else None)
+            assert told.media.filename == (name or None)
+            assert told.media.seconds == (seconds or None)
             part = told.content[told.type]
             assert part["fileLength"] == str(len(content_of(kind)))
             assert len(base64.b64decode(part["fileSha256"])) == 32
@@ -99,9 +102,8 @@ async def test_every_kind_of_file_is_told_and_can_be_fetched(tmp_path: Path) -> 
 
 
 async def test_a_file_that_is_gone_is_unavailable(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await asyncio.to_thread(b.net.add_account, BEA)
-        session = await b.link("d1", ANN)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         await asyncio.to_thread(b.net.on_phone, BEA, lambda p: p.send_media(ANN, "image", b"x" * 99))
         told = await b.heard.wait("d1", MessageIn, lambda m: m.kind == "image")
         assert told.media is not None
@@ -113,9 +115,8 @@ async def test_a_file_that_is_gone_is_unavailable(tmp_path: Path) -> None:
 
 
 async def test_an_upload_that_hangs_was_not_sent(tmp_path: Path) -> None:
-    async with bench(tmp_path, deadlines=shortened(media_s=1.5)) as b:
-        await asyncio.to_thread(b.net.add_account, BEA)
-        session = await b.link("d1", ANN)
+    async with linked_bench(tmp_path, deadlines=shortened(media_s=1.5)) as b:
+        session = await b.resume()
         b.net.faults.media_delay_s = 30
         with pytest.raises(EngineError) as refused:
             await session.send(await send_file(b, tmp_path, "image"))
@@ -124,9 +125,8 @@ async def test_an_upload_that_hangs_was_not_sent(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await asyncio.to_thread(b.net.add_account, BEA)
-        session = await b.link("d1", ANN)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         media = OutgoingMedia(str(tmp_path / "nothing"), "image/png", 3)
         with pytest.raises(EngineError) as refused:
             await session.send(OutgoingMessage(TO_BEA, "image", media=media))

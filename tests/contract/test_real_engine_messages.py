@@ -1,12 +1,14 @@
 """Messages and receipts of every kind, over the loopback network."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_harness import Bench, bench
+from engine_harness import ANN, BEA, Bench, bench, linked_bench
 from loopback.letters import Received
+from loopback.phone import Phone
 from loopback.protos import e2e
 
 from appliance.engine.base import (
@@ -19,7 +21,6 @@ from appliance.engine.base import (
 )
 from appliance.model.device import DeviceStatus
 
-ANN, BEA = "15550000001", "15550000002"
 TO_BEA = f"{BEA}@s.whatsapp.net"
 
 
@@ -28,14 +29,9 @@ async def bea(b: Bench, action: Any) -> Any:
     return await asyncio.to_thread(b.net.on_phone, BEA, action)
 
 
-async def linked(b: Bench) -> Any:
-    await asyncio.to_thread(b.net.add_account, BEA, "Bea")
-    return await b.link("d1", ANN)
-
-
 async def test_text_both_ways_with_receipts(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await linked(b)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         sent = await session.send(OutgoingMessage(TO_BEA, "text", "hello"))
         got: Received = await bea(b, lambda p: p.wait_for("hello"))
         assert got.id == sent.wa_id
@@ -67,8 +63,8 @@ async def test_a_person_without_a_number_keeps_the_lid(tmp_path: Path) -> None:
 
 
 async def test_what_is_typed_on_the_linked_phone_is_told_as_ours(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await linked(b)
+    async with linked_bench(tmp_path) as b:
+        await b.resume()
         await asyncio.to_thread(b.net.on_phone, ANN, lambda p: p.send_text(BEA, "typed by hand"))
         told = await b.heard.text("d1", "typed by hand")
         assert told.from_me
@@ -76,16 +72,16 @@ async def test_what_is_typed_on_the_linked_phone_is_told_as_ours(tmp_path: Path)
 
 
 async def test_what_we_send_is_not_told(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await linked(b)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         sent = await session.send(OutgoingMessage(TO_BEA, "text", "ours"))
         await b.heard.receipt("d1", sent.wa_id, "delivered")
         assert not b.heard.of("d1", MessageIn)
 
 
 async def test_replies_and_mentions_both_ways(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await linked(b)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         question = await bea(b, lambda p: p.send_text(ANN, "when?"))
         told = await b.heard.text("d1", "when?")
         await session.send(
@@ -114,8 +110,8 @@ async def test_replies_and_mentions_both_ways(tmp_path: Path) -> None:
 
 
 async def test_a_reply_to_ourselves_names_us(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await linked(b)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         first = await session.send(OutgoingMessage(TO_BEA, "text", "one"))
         await session.send(OutgoingMessage(TO_BEA, "text", "two", reply=Quoted(first.wa_id, None, "one")))
         got: Received = await bea(b, lambda p: p.wait_for("two"))
@@ -123,8 +119,8 @@ async def test_a_reply_to_ourselves_names_us(tmp_path: Path) -> None:
 
 
 async def test_reactions_edits_and_deletions(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await linked(b)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         sent = await session.send(OutgoingMessage(TO_BEA, "text", "like me"))
         got: Received = await bea(b, lambda p: p.wait_for("like me"))
         await bea(b, lambda p: p.react(got, "👍"))
@@ -143,8 +139,8 @@ async def test_reactions_edits_and_deletions(tmp_path: Path) -> None:
 
 
 async def test_groups_have_names_and_participants(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await linked(b)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         group = str(await bea(b, lambda p: p.create_group("Our street", ANN)))
         await bea(b, lambda p: p.send_text(group, "hello all"))
         told = await b.heard.text("d1", "hello all")
@@ -159,8 +155,8 @@ async def test_groups_have_names_and_participants(tmp_path: Path) -> None:
 
 
 async def test_a_group_we_are_not_in_refuses(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await linked(b)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         group = str(await bea(b, lambda p: p.create_group("Others")))
         with pytest.raises(EngineError) as refused:
             await session.send(OutgoingMessage(group, "text", "let me in"))
@@ -168,8 +164,8 @@ async def test_a_group_we_are_not_in_refuses(tmp_path: Path) -> None:
 
 
 async def test_an_undecryptable_message_is_told_and_then_its_content(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await linked(b)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         await session.send(OutgoingMessage(TO_BEA, "text", "hello"))
         await bea(b, lambda p: p.wait_for("hello"))
         wa_id = await bea(b, lambda p: p.send_text(ANN, "spoiled", spoiled=True))
@@ -206,11 +202,11 @@ TEXTS = {
 
 
 async def test_other_kinds_are_told_as_what_they_are(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await linked(b)
+    async with linked_bench(tmp_path) as b:
+        await b.resume()
         for kind, content in CONTENTS.items():
-            wa_id = await bea(b, lambda p, c=content: p.send_message(ANN, c))
-            told = await b.heard.wait("d1", MessageIn, lambda m, i=wa_id: m.wa_id == i)
+            wa_id = await bea(b, partial(Phone.send_message, to=ANN, message=content))
+            told = await b.heard.message("d1", wa_id)
             assert (told.kind, told.text) == (kind, TEXTS[kind])
             assert told.type in told.content
         by_kind = {m.kind: m for m in b.heard.of("d1", MessageIn)}
@@ -220,8 +216,8 @@ async def test_other_kinds_are_told_as_what_they_are(tmp_path: Path) -> None:
 
 
 async def test_wrappers_are_opened_and_flagged(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await linked(b)
+    async with linked_bench(tmp_path) as b:
+        await b.resume()
         inner = e2e.Message(extendedTextMessage={"text": "in the box", "contextInfo": {"isForwarded": True}})
         boxed = e2e.Message(ephemeralMessage={"message": inner})
         await bea(b, lambda p: p.send_message(ANN, boxed))
@@ -234,8 +230,8 @@ async def test_wrappers_are_opened_and_flagged(tmp_path: Path) -> None:
 
 
 async def test_who_is_on_whatsapp(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await linked(b)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         assert await session.check([BEA, "19990000000"]) == {BEA: TO_BEA, "19990000000": None}
         with pytest.raises(EngineError) as refused:
             await session.send(OutgoingMessage("19990000000@s.whatsapp.net", "text", "anybody?"))
@@ -244,8 +240,8 @@ async def test_who_is_on_whatsapp(tmp_path: Path) -> None:
 
 
 async def test_a_restriction_is_named(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await linked(b)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         b.net.faults.ack_error = 463
         with pytest.raises(EngineError) as refused:
             await session.send(OutgoingMessage(TO_BEA, "text", "hello stranger"))
@@ -257,8 +253,8 @@ async def test_a_restriction_is_named(tmp_path: Path) -> None:
 
 
 async def test_what_came_while_we_were_off_comes_in_order(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        session = await linked(b)
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
         await session.stop()
         for n in range(30):
             await bea(b, lambda p, n=n: p.send_text(ANN, f"missed {n}"))
