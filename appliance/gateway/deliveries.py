@@ -136,7 +136,9 @@ class DeliveryWorker:
             if work.catching_up:
                 await self._catch_up(work.endpoint_id)
         now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
-        claims, pause_s = self._plan.choose(works, now_ms, now_s)
+        # What was thrown out since is still leased: a claim now would overtake it.
+        barred = {delivery.endpoint_id for delivery in self._dropped}
+        claims, pause_s = self._plan.choose(works, barred, now_ms, now_s)
         if claims:
             await self._claim(claims, now_ms, now_s)
         self._start()
@@ -145,10 +147,9 @@ class DeliveryWorker:
     async def _release_dropped(self) -> None:
         """Put back what was thrown out of its lane, before anything later can be claimed."""
         while self._dropped:
-            group = self._dropped
-            nos = [delivery.no for delivery in group]
+            nos = [delivery.no for delivery in self._dropped]
             await self._db.transaction(lambda tx, nos=nos: delivery_queue.release(tx, nos))  # type: ignore[misc]
-            self._dropped = self._dropped[len(group) :]
+            del self._dropped[: len(nos)]
 
     async def _sweep(self) -> None:
         """Once a minute: release leases that ran out. And notice a clock that was set back."""

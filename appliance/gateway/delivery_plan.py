@@ -1,7 +1,7 @@
 """Which endpoints are served next: fairly, the failing ones sparingly, and none at another's cost."""
 
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import msgspec
 
@@ -41,11 +41,15 @@ class DeliveryPlan:
         self._lanes: dict[str, Lane] = {}
         self._starved = False
 
-    def choose(self, works: Sequence[Work], now_ms: int, now_s: float) -> tuple[list[Claim], float]:
-        """What to claim now, and the seconds until something else is due. The longest unserved come first."""
+    def choose(
+        self, works: Sequence[Work], barred: Set[str], now_ms: int, now_s: float
+    ) -> tuple[list[Claim], float]:
+        """What to claim now, and the seconds until something else is due. The longest unserved come first;
+        the `barred` endpoints wait for the next turn."""
         pause_ms, ripe = float(IDLE_MS), []
         for work in works:
-            if work.fresh or work.due_at is not None:
+            waits = work.fresh or work.due_at is not None
+            if waits and work.endpoint_id not in barred:
                 lane = self._lane(work)
                 wait_ms = _wait_ms(work, lane, now_ms, now_s)
                 if wait_ms <= 0:
