@@ -19,7 +19,7 @@ class Meaning(msgspec.Struct, frozen=True):
 
 TABLE = (
     Meaning(r"no LID found for .* from server", "not_on_whatsapp"),
-    Meaning(r"server returned error 463", "reachout_restricted"),
+    Meaning(r"server returned error 463\b", "reachout_restricted"),
     Meaning(r"you're not participating in that group", "not_in_group"),
     Meaning(r"that group does not exist", "not_in_group"),
     Meaning(r"websocket disconnected before message send", "engine_error", unknown_outcome=True),
