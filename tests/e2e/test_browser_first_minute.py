@@ -78,6 +78,8 @@ def receiver() -> Iterator[tuple[str, list[dict[str, str]]]]:
     came: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = 5.0
+
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             came.append(dict(self.headers))
@@ -88,6 +90,7 @@ def receiver() -> Iterator[tuple[str, list[dict[str, str]]]]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = False
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/wa/webhook", came
     server.shutdown()
