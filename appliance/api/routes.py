@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from appliance.api import account, devices, events, media, messages, sandbox, system
+from appliance.api import account, devices, events, media, messages, sandbox, system, webhooks
 
 API: list[Any] = [
     account.me,
@@ -23,6 +23,17 @@ API: list[Any] = [
     events.mint_ticket,
     messages.send_text,
     media.send_media,
+    webhooks.create_webhook,
+    webhooks.list_webhooks,
+    webhooks.get_webhook,
+    webhooks.update_webhook,
+    webhooks.delete_webhook,
+    webhooks.rotate_secret,
+    webhooks.test_webhook,
+    webhooks.list_deliveries,
+    webhooks.get_delivery,
+    webhooks.replay_delivery,
+    webhooks.replay_range,
     messages.list_messages,
     messages.get_message,
     media.message_media,

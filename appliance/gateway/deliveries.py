@@ -210,7 +210,7 @@ class DeliveryWorker:
         try:
             lane.receiver = Receiver(endpoint, self._seal, now_ms)
         except VaultError as error:
-            reason = f"{error} Rotate the secret and set the headers again."
+            reason = f"{error} Rotate the secret, set the headers again, then enable it."
             await self._db.transaction(lambda tx: webhooks.mark_stopped(tx, endpoint.id, reason))
             return False
         return True

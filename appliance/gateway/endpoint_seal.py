@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from appliance.gateway.vault import Vault
+from appliance.gateway.vault import Vault, VaultError
 from appliance.model.webhook import Endpoint
 
 _SECRET, _HEADERS = "webhook-secret", "webhook-headers"
@@ -22,6 +22,15 @@ class EndpointSeal:
     def seal_headers(self, headers: Mapping[str, str]) -> bytes | None:
         """None for no headers at all."""
         return self._vault.seal(msgspec.json.encode(headers), _HEADERS) if headers else None
+
+    def opens(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint's secrets were sealed with this key file."""
+        try:
+            self.secret(endpoint)
+            self.headers(endpoint)
+        except VaultError:
+            return False
+        return True
 
     def secret(self, endpoint: Endpoint) -> str:
         return self._vault.open(endpoint.secret_sealed, _SECRET).decode()

@@ -139,7 +139,7 @@ class Webhooks:
             new = msgspec.structs.replace(
                 old,
                 secret_sealed=fresh,
-                previous_sealed=old.secret_sealed,
+                previous_sealed=old.secret_sealed if self.seal.opens(old) else None,
                 previous_until=self._clock.now_ms() + PREVIOUS_SECRET_MS,
             )
             webhooks.save(tx, new)
@@ -217,7 +217,7 @@ class Webhooks:
             new.filters = checked_filters(wished.filters)
         if wished.headers is not None:
             new.headers_sealed = self.seal.seal_headers(
-                checked_headers(wished.headers, self.seal.headers(old))
+                checked_headers(wished.headers, self.seal.headers(old) if self.seal.opens(old) else {})
             )
         return new
 
