@@ -44,12 +44,19 @@ class Rig:
     """Account, device, event log, endpoints and a delivery worker. Use it as `async with`."""
 
     def __init__(
-        self, folder: Path, clock: Clock, *, account: Account | None = None, worker: bool = True
+        self,
+        folder: Path,
+        clock: Clock,
+        *,
+        account: Account | None = None,
+        worker: bool = True,
+        total_timeout_s: float = 15.0,
     ) -> None:
         self.folder = folder
         self.clock = clock
         self.private_allowed = True
         self._with_worker = worker
+        self._total_timeout_s = total_timeout_s
         self.account = account or owner()
         self.device = self._device("One")
 
@@ -71,7 +78,9 @@ class Rig:
             await self.db.transaction(lambda tx: accounts.insert(tx, self.account))
         await self.db.transaction(lambda tx: devices.insert(tx, self.device))
         self.vault = Vault.from_file(self.folder / "vault.key")
-        self.destinations = Destinations([], lambda: self.private_allowed)
+        self.destinations = Destinations(
+            [], lambda: self.private_allowed, total_timeout_s=self._total_timeout_s
+        )
         self.log = EventLog(self.db.reader, Fanout(), self.clock)
         await self.log.open()
         self.webhooks = Webhooks(self.db, self.db.reader, self.vault, self.clock, self.destinations, self.log)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import aiohttp
 
 from appliance.gateway.addresses import AddressForbidden, Policy
-from appliance.gateway.http_client import Lookup, SystemLookup, open_client, vet
+from appliance.gateway.http_client import TOTAL_TIMEOUT_S, Lookup, SystemLookup, open_client, vet
 from appliance.model.errors import WebhookUrlForbidden
 
 SETTING = "webhooks.allow"
@@ -31,11 +31,13 @@ class Destinations:
         private_allowed: Callable[[], bool],
         own_address: tuple[str, int] | None = None,
         lookup: Lookup | None = None,
+        total_timeout_s: float = TOTAL_TIMEOUT_S,
     ) -> None:
         self._shared = _policy(allow, own_address)
         self._home = _policy([*allow, *_HOME], own_address)
         self._private_allowed = private_allowed
         self._lookup = lookup or SystemLookup()
+        self._total_timeout_s = total_timeout_s
 
     @property
     def policy(self) -> Policy:
@@ -60,7 +62,7 @@ class Destinations:
 
     def open_client(self, policy: Policy) -> aiohttp.ClientSession:
         """An HTTP client that connects where `policy` allows."""
-        return open_client(policy, None, lookup=self._lookup)
+        return open_client(policy, None, lookup=self._lookup, total_timeout_s=self._total_timeout_s)
 
 
 def _policy(entries: list[str], own_address: tuple[str, int] | None) -> Policy:
