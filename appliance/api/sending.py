@@ -115,7 +115,9 @@ class Sending:
         return Response(answer, status_code=202 if message.status in _PENDING else 201)
 
     async def _waited(self, message: Message) -> Message:
-        seconds = wait_s(self._request)
+        device = self._gateway.devices.known(message.device_id)
+        is_connected = device is not None and device.status is DeviceStatus.CONNECTED
+        seconds = wait_s(self._request, is_connected=is_connected)
         if seconds > 0 and message.status in WAITING:
             streams: Streams = self._request.app.state.streams
             async with streams.until_stop():
