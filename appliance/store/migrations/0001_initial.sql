@@ -50,7 +50,6 @@ CREATE INDEX messages_account ON messages(account_id, no);
 CREATE INDEX messages_chat ON messages(device_id, chat, no);
 CREATE INDEX messages_waiting ON messages(device_id, no) WHERE status IN ('queued', 'sending');
 CREATE INDEX messages_untold ON messages(device_id, no) WHERE told = 0;
-CREATE INDEX messages_accepted ON messages(device_id, created_at) WHERE via_api = 1;
 
 -- In groups every participant climbs the ladder alone.
 CREATE TABLE receipts (
