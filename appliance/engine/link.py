@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _READ_BYTES = 1 << 16
+_burials: set[asyncio.Task[None]] = set()
+"""The loop itself keeps no task alive."""
 
 
 class Pending(msgspec.Struct):
@@ -52,11 +54,12 @@ class Link:
     ) -> "Link":
         """Start a worker with that session. Raises OSError."""
         ours, theirs = socket.socketpair()
+        launching = asyncio.create_task(_launched(launcher, theirs))
         try:
-            with theirs:
-                process = await launcher.launch(theirs)
+            process = await asyncio.shield(launching)
         except BaseException:
-            ours.close()
+            ours.close()  # a worker that comes to life all the same finds nobody, and ends
+            launching.add_done_callback(_abandoned)
             raise
         reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 20)
         link = cls(process, reader, writer, on_told)
@@ -156,6 +159,18 @@ class Link:
                     self._pending[n].answer.set_exception(report.error())
             case wire.Hello(pid, version):
                 log.info("worker_runs", extra={"pid": pid, "library": version})
+
+
+async def _launched(launcher: Launcher, theirs: socket.socket) -> Worker:
+    with theirs:
+        return await launcher.launch(theirs)
+
+
+def _abandoned(launching: asyncio.Task[Worker]) -> None:
+    if not launching.cancelled() and launching.exception() is None:
+        burial = asyncio.create_task(launching.result().dead())
+        _burials.add(burial)
+        burial.add_done_callback(_burials.discard)
 
 
 def _gone(pending: Pending) -> EngineError:

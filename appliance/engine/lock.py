@@ -11,7 +11,7 @@ from pathlib import Path
 _LOOK_S = 0.02
 
 
-class InUse(Exception):
+class InUse(OSError):
     """Somebody else holds the folder."""
 
 

@@ -188,8 +188,10 @@ class RealSession:
         backoff = Backoff()
         while True:
             began = time.monotonic()
-            await self._recover(self._spec)
-            await self._one_worker()
+            try:
+                await self._one_worker()
+            except Exception:
+                log.exception("session_failed", extra={"device": self._spec.device_id})
             if self._is_over():
                 return
             if self._status not in _AWAY:
@@ -209,11 +211,8 @@ class RealSession:
         )
         self._reason = None
         self._away_since = time.monotonic()
-        try:
-            self._link = link = await Link.launch(self._launcher, start, self._arrived)
-        except OSError as error:
-            log.error("worker_not_started", extra={"device": self._spec.device_id, "error": str(error)})
-            return
+        await self._recover(self._spec)
+        self._link = link = await Link.launch(self._launcher, start, self._arrived)
         try:
             await self._watch(link)
         finally:
@@ -269,5 +268,7 @@ class RealSession:
             incoming = await self._events.get()
             try:
                 await self._sink(incoming)
+            except Exception:
+                log.exception("event_not_taken", extra={"device": self._spec.device_id})
             finally:
                 self._events.task_done()

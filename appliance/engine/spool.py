@@ -4,6 +4,7 @@ File: frames of length (u32), CRC-32 (u32) and the msgpack of a Told. It appears
 name is whole; a frame that fails its CRC (a torn disk) ends the reading, what stands before it counts.
 """
 
+import logging
 import os
 import struct
 import zlib
@@ -13,6 +14,8 @@ from pathlib import Path
 import msgspec
 
 from appliance.engine.wire import Told
+
+log = logging.getLogger(__name__)
 
 _HEAD = struct.Struct(">II")
 _decoder = msgspec.msgpack.Decoder(Told)
@@ -51,7 +54,7 @@ def read(folder: Path) -> list[Told]:
         data = spool_file(folder).read_bytes()
     except FileNotFoundError:
         return []
-    return [_decoder.decode(body) for body in _bodies(data)]
+    return list(_decoded(_bodies(data)))
 
 
 def delete(folder: Path, mark: int) -> None:
@@ -59,6 +62,14 @@ def delete(folder: Path, mark: int) -> None:
     if mark and mark_of(folder) == mark:
         spool_file(folder).unlink()
         _sync_folder(folder)
+
+
+def _decoded(bodies: Iterable[bytes]) -> Iterator[Told]:
+    for body in bodies:
+        try:
+            yield _decoder.decode(body)
+        except msgspec.DecodeError as error:  # written by a version that spoke differently
+            log.error("spooled_event_unreadable", extra={"error": type(error).__name__})
 
 
 def _bodies(data: bytes) -> Iterator[bytes]:

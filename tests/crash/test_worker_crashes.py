@@ -10,7 +10,7 @@ from pathlib import Path
 from engine_harness import Bench, bench, until
 
 from appliance.engine import spool
-from appliance.engine.base import OutgoingMessage, StateChanged
+from appliance.engine.base import OutgoingMessage, SendEnded, StateChanged
 from appliance.engine.launcher import ForkServerLauncher
 from appliance.engine.session import RealSession
 from appliance.model.device import DeviceStatus
@@ -107,6 +107,25 @@ async def test_main_killed_with_unacknowledged_events(tmp_path: Path) -> None:
         await b.heard.state("a", DeviceStatus.CONNECTED, since)
 
 
+async def test_main_killed_while_a_message_is_being_sent(tmp_path: Path) -> None:
+    """WhatsApp took it: the spool says so, with the id it got."""
+    async with bench(tmp_path) as b:
+        await asyncio.to_thread(b.net.add_account, CYD, "Cyd")
+        await (await b.link("a", ANN)).stop()
+        b.net.faults.ack_delay_s = 0.7
+        spec = b.spec("a", linked=True)
+        parent = await _start_parent(b, spec.folder, CYD)
+        got = await asyncio.to_thread(b.net.on_phone, CYD, lambda p: p.wait_for("last words"))
+        parent.kill()
+        await parent.wait()
+        since = len(b.heard.incoming)
+        await b.engine.recover(spec)
+        [ended] = b.heard.of("a", SendEnded, since)
+        assert ended.ref == "r1"
+        assert ended.sent is not None
+        assert ended.sent.wa_id == got.id
+
+
 async def test_main_killed_ends_its_workers_and_its_fork_server(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         await (await b.link("a", ANN)).stop()
@@ -130,9 +149,9 @@ async def test_a_worker_that_hangs_is_killed_before_its_spool_is_read(tmp_path: 
         await until(lambda: session.worker_pid != pid)
 
 
-async def _start_parent(b: Bench, folder: Path) -> asyncio.subprocess.Process:
+async def _start_parent(b: Bench, folder: Path, *to: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, str(PARENT), str(folder), b.net.proxy_url),
+        *(sys.executable, str(PARENT), str(folder), b.net.proxy_url, *to),
         stdout=asyncio.subprocess.PIPE,
     )
 

@@ -1,5 +1,6 @@
 """Main's commands, carried out on threads: messages one after the other, the rest beside them."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,11 @@ class Commands:
     def aside(self, work: Callable[..., None], *args: Any) -> None:
         """Run something of our own beside the commands."""
         self._others.submit(work, *args)
+
+    def settle(self, within_s: float) -> None:
+        """Give the message that is being sent the time to end: its end is an event, and will be spooled."""
+        with contextlib.suppress(TimeoutError):
+            self._sends.submit(lambda: None).result(within_s)
 
     def close(self) -> None:
         """Begin nothing any more."""

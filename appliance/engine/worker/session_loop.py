@@ -28,6 +28,7 @@ from appliance.engine.worker.translate import SUBSCRIBED, Code, Translator
 log = logging.getLogger(__name__)
 
 _WAITING_HAPPENINGS = 1000
+_SENDS_S = 1.5
 _DISCONNECT_S = 0.8
 _DRAIN_S = 1.0
 _ACKS_S = 1.5
@@ -71,6 +72,7 @@ class SessionLoop:
         threading.Thread(target=self._session, name="session", daemon=True).start()
         self._serve()
         self._backlog.close()
+        self._commands.settle(_SENDS_S)
         self._begin_finish()
         self._finisher.join()
         if rest := self._backlog.rest():
