@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Builds packaging/dist/wa-gateway, a folder that runs on any glibc >= 2.34 without Python, and its tarball.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+python=$PWD/.venv/bin/python3
+work=$PWD/packaging/build dist=$PWD/packaging/dist
+
+"$python" -c 'import PyInstaller' 2>/dev/null || {
+    echo "build.sh: PyInstaller is missing; './install.sh test' installs it" >&2
+    exit 1
+}
+mkdir -p -- "$work" "$dist"
+exec 9>"$work/lock"
+flock 9
+
+# The bundle is as old as the sources that were read: what changes during the build is newer than it.
+began=$(date +%s)
+export PYTHONHASHSEED=1
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo "$began")
+export SOURCE_DATE_EPOCH
+
+"$python" -m PyInstaller --noconfirm --log-level WARN --workpath "$work/work" --distpath "$work/dist" packaging/appliance.spec
+made=$work/dist/wa-gateway
+cp -- LICENSE "$made/"
+[ ! -e config.example.toml ] || cp -- config.example.toml "$made/"
+cp -- packaging/appliance.service "$made/wa-gateway.service"
+touch -d "@$began" -- "$made/wa-gateway"
+
+version=$("$made/wa-gateway" version)
+name=wa-gateway-${version##* }-linux-$(uname -m)
+tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
+    --directory "$work/dist" --transform "s,^wa-gateway,$name," wa-gateway | gzip --no-name -6 >"$work/$name.tar.gz"
+
+rm -rf -- "$dist/wa-gateway"
+mv -- "$made" "$dist/wa-gateway"
+mv -- "$work/$name.tar.gz" "$dist/$name.tar.gz"
+du -sh -- "$dist/wa-gateway" "$dist/$name.tar.gz"
