@@ -205,14 +205,37 @@ async def test_other_kinds_are_told_as_what_they_are(tmp_path: Path) -> None:
     async with linked_bench(tmp_path) as b:
         await b.resume()
         for kind, content in CONTENTS.items():
-            wa_id = await bea(b, partial(Phone.send_message, to=ANN, message=content))
-            told = await b.heard.message("d1", wa_id)
+            told = await sent_by_bea(b, content)
             assert (told.kind, told.text) == (kind, TEXTS[kind])
             assert told.type in told.content
         by_kind = {m.kind: m for m in b.heard.of("d1", MessageIn)}
         assert by_kind["location"].details["location"]["latitude"] == pytest.approx(-6.2)
         assert by_kind["poll"].details["poll"]["options"] == ["yes", "no"]
         assert by_kind["list_reply"].details["selected"] == "r1"
+
+
+async def test_a_vote_that_nobody_can_read_harms_nobody(tmp_path: Path) -> None:
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
+        pid = session.worker_pid
+        poll = await sent_by_bea(b, e2e.Message(pollCreationMessage={"name": "Lunch?", "options": []}))
+        for iv in (b"", b"short", bytes(12)):
+            vote = {"encPayload": bytes(40), "encIV": iv}
+            content = e2e.Message(
+                pollUpdateMessage={"pollCreationMessageKey": {"ID": poll.wa_id}, "vote": vote}
+            )
+            told = await sent_by_bea(b, content)
+            assert (told.kind, told.details["vote"]) == (
+                "poll_vote",
+                {"messageId": poll.wa_id, "options": []},
+            )
+        await session.send(OutgoingMessage(TO_BEA, "text", "alive"))
+        assert session.worker_pid == pid
+
+
+async def sent_by_bea(b: Bench, content: Any) -> MessageIn:
+    wa_id = await bea(b, partial(Phone.send_message, to=ANN, message=content))
+    return await b.heard.message("d1", wa_id)
 
 
 async def test_wrappers_are_opened_and_flagged(tmp_path: Path) -> None:

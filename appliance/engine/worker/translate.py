@@ -32,6 +32,7 @@ _FIRST_QR_S = 60
 _OTHER_QR_S = 20
 _LINKING_S = 160
 """WhatsApp closes a connection that shows QR codes after that time; a link code lives no longer."""
+_GCM_NONCE_BYTES = 12
 _REMEMBERED = 1000
 _UNENCODABLE_REFUSAL = b"neonize.ConnectFailure.Reason"
 """The library's event pump ends when it cannot encode an event, as with a refusal of an unknown number."""
@@ -303,6 +304,8 @@ class Translator:
         _remember(self._polls, wa_id, {hashlib.sha256(name.encode()).digest(): name for name in names})
 
     def _vote(self, found: Opened, event: bytes) -> list[str]:
+        if len(found.part.vote.encIV) != _GCM_NONCE_BYTES:
+            return []  # the library would panic, and a stranger could end the worker with it
         known = self._polls.get(found.part.pollCreationMessageKey.ID, {})
         try:
             chosen = self._calls.poll_vote(event)
