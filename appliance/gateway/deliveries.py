@@ -30,7 +30,7 @@ from appliance.store.delivery_queue import Claimed, Recorded
 
 log = logging.getLogger(__name__)
 
-SLOW_S = 0.5
+SLOW_S = 0.3
 """An attempt that takes longer moves its endpoint into the slow pool, where it holds up only its like."""
 
 LEASE_MS = 15 * 60 * 1000

@@ -9,7 +9,7 @@ from appliance.gateway.delivery_lanes import Lane, Pool, next_start
 from appliance.model.webhook import EndpointStatus
 from appliance.store.delivery_queue import Claimed, Work
 
-FAST_SLOTS = 128
+FAST_SLOTS = 256
 SLOW_SLOTS_MOST = 1024
 CLAIM_MOST = 128
 """Endpoints that one claim serves, which keeps the transaction short."""

@@ -13,6 +13,9 @@ from appliance.store.delivery_queue import Recorded
 log = logging.getLogger(__name__)
 
 GROUP = 256
+GATHER_S = 0.005
+"""Results wait this long for company: one commit for several attempts, where a fast receiver makes many."""
+
 PROBE_MS = 13 * 60 * 1000
 """A failing endpoint is tried again after this long at the latest; with the time an attempt takes, within
 the promised 15 minutes."""
@@ -53,6 +56,8 @@ class DeliveryRecords:
         while self._waiting or not self._ending:
             await self._more.wait()
             self._more.clear()
+            if not self._ending:
+                await asyncio.sleep(GATHER_S)
             while self._waiting:
                 self._unwritten, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
                 if await self._write(self._unwritten):
