@@ -9,6 +9,7 @@ import logging
 import queue
 import socket
 import threading
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ _WAITING_HAPPENINGS = 1000
 _SENDS_S = 1.5
 _DISCONNECT_S = 0.8
 _DRAIN_S = 1.0
+_QUIET_S = 0.1
 _ACKS_S = 1.5
 _PRESENCE_TRIES_S = (0.5, 1, 2, 4, 8, 16, 32, 64)
 _READ_BYTES = 1 << 16
@@ -64,6 +66,7 @@ class SessionLoop:
         self._finish_lock = threading.Lock()
         self._greeting = threading.Lock()
         self._named: set[str] = set()
+        self._happened_count = 0
 
     def run(self, pid: int) -> None:
         """Serve main until it is gone or said Stop; whatever it did not acknowledge is in the spool then."""
@@ -108,6 +111,7 @@ class SessionLoop:
     def _happened(self, code: int, data: bytes) -> None:
         """Called by Go: hand over and return, or wait while main is far behind."""
         self.calls.ready.set()
+        self._happened_count += 1
         self._happenings.put((code, data))
 
     def _translate(self) -> None:
@@ -198,9 +202,19 @@ class SessionLoop:
         hanging = threading.Thread(target=self.calls.disconnect, name="disconnect", daemon=True)
         hanging.start()
         hanging.join(_DISCONNECT_S)
-        with self._happenings.all_tasks_done:
-            self._happenings.all_tasks_done.wait_for(
-                lambda: not self._happenings.unfinished_tasks, timeout=_DRAIN_S
-            )
+        self._wait_quiet()
         self._backlog.wait_empty(_ACKS_S)
         self._outlet.shut()
+
+    def _wait_quiet(self) -> None:
+        """Wait for what the library still hands over after it was disconnected.
+
+        A message may be in the middle of being decrypted then. Its key is used up, so that no other run can
+        read it: it would be lost if we did not wait for it.
+        """
+        deadline = time.monotonic() + _DRAIN_S
+        while time.monotonic() < deadline:
+            seen = self._happened_count
+            time.sleep(_QUIET_S)
+            if self._happened_count == seen and not self._happenings.unfinished_tasks:
+                return
