@@ -41,6 +41,10 @@ def _with_config(command: str, options: argparse.Namespace) -> int:
     except ConfigError as error:
         return _refuse(str(error), EXIT_USAGE)
     if command == "serve":
+        if config.engine.isolation == "inline":
+            from appliance.engine.environment import ensure_environment
+
+            ensure_environment()
         from appliance.runtime import run
 
         return run(config)

@@ -13,11 +13,15 @@ from typing import Any
 import uvloop
 
 from appliance import chores, data_dir, systemd
+from appliance.assets import AssetsMissing
 from appliance.config import Config
 from appliance.control import ControlSocket
+from appliance.gateway.allow_list import AllowEntryInvalid
+from appliance.gateway.vault import VaultError
 from appliance.house import House, build
 from appliance.logs import configure
 from appliance.server import HttpServer, PortTaken, check_port
+from appliance.store.database import Database
 from appliance.store.migrate import SchemaTooNew, migrate
 
 log = logging.getLogger(__name__)
@@ -27,6 +31,7 @@ INBOUND_DRAIN_S = 3.0
 SECOND_SIGNAL_S = 2.0
 WATCHDOG_PROBE_S = 10.0
 EXIT_USAGE = 2
+CANNOT_START = (data_dir.DataDirInUse, PortTaken, SchemaTooNew, VaultError, AssetsMissing, AllowEntryInvalid)
 
 
 def run(config: Config) -> int:
@@ -38,7 +43,7 @@ def run(config: Config) -> int:
             check_port(config.server.host, config.server.port)
             migrate(chores.database_path(config.data), config.store)
             return uvloop.run(_live(config))
-    except (data_dir.DataDirInUse, PortTaken, SchemaTooNew) as error:
+    except CANNOT_START as error:
         print(f"wa-gateway: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USAGE
     finally:
@@ -46,9 +51,13 @@ def run(config: Config) -> int:
 
 
 async def _live(config: Config) -> int:
-    house = await build(config)
-    life = Life(config, house)
-    return await life.run()
+    db = Database(chores.database_path(config.data), config.store)
+    await db.open()
+    try:
+        return await Life(config, build(config, db)).run()
+    finally:
+        # Also when building fails: an unclosed reader would keep the process alive for ever.
+        await db.close()
 
 
 class Life:
@@ -118,7 +127,7 @@ class Life:
         for task in self._loops:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        await house.close()
+        house.close()
         log.info("stopped")
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:

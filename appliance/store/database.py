@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import aiosqlite
 import msgspec
@@ -54,7 +54,7 @@ class StoreError(GatewayError):
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`synchronous` is FULL because NORMAL loses acknowledged rows at a power cut."""
 
-    cache_mib: int = 8
+    cache_mib: Annotated[int, msgspec.Meta(ge=1)] = 8
 
 
 class Transaction:

@@ -49,6 +49,7 @@ CREATE UNIQUE INDEX messages_wa ON messages(device_id, wa_id, chat, coalesce(par
 CREATE INDEX messages_account ON messages(account_id, no);
 CREATE INDEX messages_chat ON messages(device_id, chat, no);
 CREATE INDEX messages_waiting ON messages(device_id, no) WHERE status IN ('queued', 'sending');
+CREATE INDEX messages_refused ON messages(device_id, created_at) WHERE error_code IS NOT NULL;
 CREATE INDEX messages_untold ON messages(device_id, no) WHERE told = 0;
 
 -- In groups every participant climbs the ladder alone.
