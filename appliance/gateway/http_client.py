@@ -15,6 +15,9 @@ from appliance.gateway.target_url import Target, check_url, literal_address
 
 CONNECT_TIMEOUT_S = 5.0
 TOTAL_TIMEOUT_S = 15.0
+KEEPALIVE_S = 4.0
+"""Less than the 5 s after which Node's servers close an idle connection: a POST must not cross with that."""
+
 _LOOKUPS_AT_ONCE = 256
 
 Lookup = Callable[[str], Awaitable[list[str]]]
@@ -85,7 +88,12 @@ class GuardedConnector(aiohttp.TCPConnector):
 
     def __init__(self, policy: Policy, lookup: Lookup) -> None:
         # No limit: the callers bound their own work, and waiting for a slot must not eat the connect timeout.
-        super().__init__(resolver=GuardedResolver(policy, lookup), use_dns_cache=False, limit=0)
+        super().__init__(
+            resolver=GuardedResolver(policy, lookup),
+            use_dns_cache=False,
+            limit=0,
+            keepalive_timeout=KEEPALIVE_S,
+        )
         self._policy = policy
 
     async def _resolve_host(self, host: str, port: int, traces: Any = None) -> list[ResolveResult]:
