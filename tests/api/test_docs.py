@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 
 import httpx
+import msgspec
 import pytest
 from description import DOCS, SPEC
 from running import Account, Running
@@ -11,6 +12,7 @@ from running import Account, Running
 from appliance import __version__
 from appliance.api import problems
 from appliance.api.docs_pages import ADDRESS, NAMES, Manual
+from appliance.config import Config
 
 LANGUAGES = ("en", "id")
 PAGES = ["/docs", "/docs/errors", *(f"/docs/{name}" for name in NAMES if name not in {"index", "errors"})]
@@ -181,6 +183,17 @@ def test_the_guides_name_only_routes_that_exist(language: str) -> None:
     assert len(named) > 30
     for method, path in named:
         assert method.lower() in SPEC["paths"][re.sub(r"<[a-z]+>", "{id}", path)], path
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_guides_name_only_settings_that_exist(language: str) -> None:
+    manual = Manual(DOCS)
+    text = "\n".join([*(manual.source(language, name) for name in NAMES), manual.spec])
+    sections = {field.name: field.type for field in msgspec.structs.fields(Config)}
+    named = re.findall(rf"`({'|'.join(sections)})\.([a-z_]+)[` ]", text)
+    assert len(named) > 10
+    for section, key in named:
+        assert key in sections[section].__struct_fields__, f"{section}.{key}"
 
 
 def test_one_file_holds_everything(shared: Running) -> None:
