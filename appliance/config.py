@@ -9,7 +9,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeGuard
 
 import msgspec
 
@@ -34,7 +34,7 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checks."""
 
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 8080
     public_url: str | None = None
 
 
@@ -67,12 +67,13 @@ def load(file: Path | None, environment: Mapping[str, str], overrides: Iterable[
     for name, text in environment.items():
         if name.startswith(ENV_PREFIX):
             path = name.removeprefix(ENV_PREFIX).lower().split("__")
-            _put(tree, path, _value(text), f"environment variable {name}")
+            _put(tree, path, _value(path, text), f"environment variable {name}")
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"--set {override}: write it as section.key=value.")
-        _put(tree, key.strip().split("."), _value(text), f"--set {key}")
+        path = key.strip().split(".")
+        _put(tree, path, _value(path, text), f"--set {key}")
     return _convert(tree)
 
 
@@ -85,12 +86,28 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: not valid TOML: {error}.") from None
 
 
-def _value(text: str) -> Any:
-    """The text read as a TOML value, else as the string it is."""
+def _value(path: list[str], text: str) -> Any:
+    """The text read as a TOML value, or as the string it is where that fits: the country code 62 is text."""
+    kind: Any = Config
+    for key in path:
+        kind = {f.name: f.type for f in msgspec.structs.fields(kind)}.get(key) if _is_section(kind) else None
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except (tomllib.TOMLDecodeError, KeyError):
         return text
+    return text if not _fits(value, kind) and _fits(text, kind) else value
+
+
+def _is_section(kind: Any) -> TypeGuard[type[msgspec.Struct]]:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any, origin: str) -> None:
@@ -98,9 +115,13 @@ def _put(tree: dict[str, Any], path: list[str], value: Any, origin: str) -> None
     for key in reversed(path):
         nested = {key: nested}
     _check(nested, origin)
-    for key in path[:-1]:
-        tree = tree.setdefault(key, {})
-    tree[path[-1]] = value
+    *sections, last = path
+    for key in sections:
+        inner = tree.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{origin}: {key} has no keys below it.")
+        tree = inner
+    tree[last] = value
 
 
 def _check(tree: Mapping[str, Any], origin: str) -> None:
@@ -110,7 +131,7 @@ def _check(tree: Mapping[str, Any], origin: str) -> None:
         kind = sections.get(key)
         if kind is None:
             raise ConfigError(f"{origin}: there is no setting {key!r}.{_nearest(key, sections)}")
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        if _is_section(kind):
             if not isinstance(value, dict):
                 raise ConfigError(f"{origin}: {key} is a section, write [{key}] and its keys below.")
             _check_section(key, kind, value, origin)
@@ -136,7 +157,7 @@ def _convert(tree: dict[str, Any]) -> Config:
         return msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
         where = str(error).replace("$.", "")
-        raise ConfigError(f"The configuration has a value of the wrong kind: {where}.") from None
+        raise ConfigError(f"The configuration has a value that cannot be used: {where}.") from None
 
 
 def _from_files(section: str, values: dict[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -147,6 +168,8 @@ def _from_files(section: str, values: dict[str, Any]) -> Iterable[tuple[str, Any
             yield key, value
             continue
         try:
-            yield key, Path(value).read_text("utf-8").strip()
+            yield key, Path(str(value)).read_text("utf-8").strip()
         except OSError as error:
             raise ConfigError(f"{section}.{key}: {value}: {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{section}.{key}: {value}: not text in UTF-8.") from None

@@ -29,7 +29,7 @@ class JsonLines(logging.Formatter):
             "at": int(record.created * 1000),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": _event(record),
             **_fields(record),
         }
         if record.exc_info and record.exc_info[1] is not None:
@@ -43,7 +43,7 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
-        line = f"{at} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip()
+        line = f"{at} {record.levelname.lower():7} {_event(record)} {fields}".rstrip()
         if record.exc_info and record.exc_info[1] is not None:
             line += "\n" + "\n".join(f"    {entry}" for entry in _trace(record.exc_info[1]))
         return line
@@ -60,7 +60,21 @@ def configure(settings: LogSettings) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] == "appliance"
+
+
+def _event(record: logging.LogRecord) -> str:
+    """Ours are constant. Of a library's words only the template is: what it fills in, or has filled in
+    already, may be what people wrote."""
+    if _is_ours(record):
+        return record.getMessage()
+    return str(record.msg) if record.args else "library_log"
+
+
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    if not _is_ours(record):
+        return {"where": f"{record.filename}:{record.lineno} {record.funcName}"}
     return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
 
 

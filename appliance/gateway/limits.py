@@ -6,6 +6,7 @@ in any 60 s.
 
 import math
 from collections import deque
+from typing import Annotated
 
 import msgspec
 
@@ -24,9 +25,9 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `default_country_code` (digits) lets a number that begins with one 0 be read as national.
     """
 
-    messages_per_minute: int = 30
-    queue_per_device: int = 10_000
-    default_country_code: str | None = None
+    messages_per_minute: Annotated[int, msgspec.Meta(ge=0)] = 30
+    queue_per_device: Annotated[int, msgspec.Meta(ge=1)] = 10_000
+    default_country_code: Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,2}$")] | None = None
 
 
 class RateState(msgspec.Struct, frozen=True):

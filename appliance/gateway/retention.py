@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from typing import Annotated
 
 import msgspec
 
@@ -22,8 +23,8 @@ DAY_MS = 24 * 3600 * 1000
 class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Days that events and finished deliveries, and messages, are kept. 0 keeps messages for ever."""
 
-    events_days: int = 30
-    messages_days: int = 0
+    events_days: Annotated[int, msgspec.Meta(ge=1)] = 30
+    messages_days: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Retention:

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
+from appliance.gateway.allow_list import parse_rule
 from appliance.gateway.destinations import Destinations
 from appliance.gateway.endpoint_rules import (
     checked_events,
@@ -37,6 +38,10 @@ class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     that of `gateway/allow_list.py`."""
 
     allow: list[str] = []
+
+    def __post_init__(self) -> None:
+        for entry in self.allow:
+            parse_rule(entry)
 
 
 class EndpointChange(msgspec.Struct, kw_only=True):

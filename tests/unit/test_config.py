@@ -1,0 +1,160 @@
+"""The configuration: the example file teaches and tells the truth, later sources win, mistakes are named."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from appliance.config import Config, ConfigError, load
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.toml"
+_UNSET_KEY = re.compile(r"# ([a-z_]+ = .+)")
+_SECTION = re.compile(r"\[([a-z]+)\]")
+_KEY = re.compile(r"(?:# )?([a-z_]+) = ")
+SHORTEST_LESSON = 40
+SENTENCE = re.compile(r"[A-Z0-9\"].*[.:]", re.DOTALL)
+
+
+def settings() -> dict[str, Any]:
+    """Every setting by its dotted name, with its default."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Config):
+        value = getattr(Config(), field.name)
+        if isinstance(value, msgspec.Struct):
+            found |= {f"{field.name}.{name}": getattr(value, name) for name in value.__struct_fields__}
+        else:
+            found[field.name] = value
+    return found
+
+
+def lessons() -> Iterator[tuple[str, str]]:
+    """Every key of the example file by its dotted name, with the comment right above it."""
+    section, comment = "", list[str]()
+    for line in EXAMPLE.read_text("utf-8").splitlines():
+        if named := _SECTION.fullmatch(line):
+            section, comment = f"{named[1]}.", []
+        elif key := _KEY.match(line):
+            yield section + key[1], " ".join(comment)
+            comment = []
+        elif line.startswith("#"):
+            comment.append(line.removeprefix("#").strip())
+        else:
+            comment = []
+
+
+def test_the_example_says_the_defaults() -> None:
+    assert load(EXAMPLE, {}, []) == Config()
+
+
+def test_the_example_names_every_key_once_and_teaches_it() -> None:
+    taught = list(lessons())
+    assert sorted(name for name, _ in taught) == sorted(settings())
+    for name, comment in taught:
+        assert len(comment) >= SHORTEST_LESSON, f"{name} is not explained"
+        assert SENTENCE.fullmatch(comment), f"{name}: {comment}"
+
+
+def test_only_what_has_no_value_is_commented_out_and_its_example_can_be_used() -> None:
+    said = tomllib.loads(EXAMPLE.read_text("utf-8"))
+    unsaid = {
+        name
+        for name in settings()
+        if name.partition(".")[2] not in said.get(name.partition(".")[0], {}) and name not in said
+    }
+    assert unsaid == {name for name, default in settings().items() if default is None}
+    text = "\n".join(_UNSET_KEY.sub(r"\1", line) for line in EXAMPLE.read_text("utf-8").splitlines())
+    used = msgspec.convert(tomllib.loads(text), Config)
+    assert None not in (used.server.public_url, used.limits.default_country_code, used.engine.proxy)
+
+
+def test_lines_of_the_example_fit_a_terminal() -> None:
+    assert max(len(line) for line in EXAMPLE.read_text("utf-8").splitlines()) <= 110
+
+
+def test_what_is_said_later_wins(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("data_dir = 'd'\n[server]\nport = 1\nhost = 'h'\n[limits]\nmessages_per_minute = 5\n")
+    environment = {"WA_GATEWAY_SERVER__PORT": "2", "WA_GATEWAY_LIMITS__MESSAGES_PER_MINUTE": "6", "PATH": "x"}
+    config = load(file, environment, ["server.port=3"])
+    assert (config.data, config.server.host, config.server.port) == (Path("d"), "h", 3)
+    assert config.limits.messages_per_minute == 6
+    assert config.logs == Config().logs
+
+
+@pytest.mark.parametrize(
+    ("override", "name", "value"),
+    [
+        ("limits.default_country_code=62", "default_country_code", "62"),
+        ("limits.default_country_code='62'", "default_country_code", "62"),
+        ("limits.messages_per_minute=62", "messages_per_minute", 62),
+        (" limits.messages_per_minute =0", "messages_per_minute", 0),
+    ],
+)
+def test_what_the_command_line_says_becomes_the_kind_that_is_needed(
+    override: str, name: str, value: object
+) -> None:
+    assert getattr(load(None, {}, [override]).limits, name) == value
+
+
+def test_text_with_an_equals_sign_and_lists_can_be_said() -> None:
+    config = load(None, {}, ["engine.proxy=http://h/?a=b", 'webhooks.allow=["loopback", "10.0.0.0/8"]'])
+    assert config.engine.proxy == "http://h/?a=b"
+    assert config.webhooks.allow == ["loopback", "10.0.0.0/8"]
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "proxy").write_text("socks5://u:p@h\n")
+    assert load(None, {}, [f"engine.proxy_file={tmp_path / 'proxy'}"]).engine.proxy == "socks5://u:p@h"
+    (tmp_path / "noise").write_bytes(b"\xff\xfe")
+    for path, said in ((tmp_path / "none", "No such file"), (tmp_path / "noise", "not text")):
+        with pytest.raises(ConfigError, match=rf"engine\.proxy_file: .*{said}"):
+            load(None, {}, [f"engine.proxy_file={path}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[server]\nprot = 1", r"c\.toml: there is no setting server\.prot\. Did you mean 'port'\?"),
+        ("[servers]\nport = 1", r"c\.toml: there is no setting 'servers'\. Did you mean 'server'\?"),
+        ("server = 1", r"c\.toml: server is a section"),
+        ("[server]\nport = '1'", r"Expected `int`, got `str` - at `server\.port`"),
+        ("[server]\nport = 65536", r"<= 65535 - at `server\.port`"),
+        ("[limits]\nmessages_per_minute = -1", r">= 0 - at `limits\.messages_per_minute`"),
+        ("[limits]\ndefault_country_code = '+62'", r"regex .* - at `limits\.default_country_code`"),
+        ("[accounts]\nregistration = 'anybody'", r"'anybody' - at `accounts\.registration`"),
+        ("[webhooks]\nallow = ['###']", r"'###': not an address"),
+        ("[retention]\nevents_days = 0", r">= 1 - at `retention\.events_days`"),
+        ("[server", r"c\.toml: not valid TOML"),
+        ("\xff", r"c\.toml: not valid TOML"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "c.toml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=said):
+        load(file, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("environment", "overrides", "said"),
+    [
+        ({"WA_GATEWAY_SERVER__PROT": "1"}, [], "environment variable WA_GATEWAY_SERVER__PROT: .*'port'"),
+        ({"WA_GATEWAY_SERVER": "1"}, [], "environment variable WA_GATEWAY_SERVER: server is a section"),
+        ({}, ["server.prot=1"], r"--set server\.prot: there is no setting server\.prot"),
+        ({}, ["server.port"], r"--set server\.port: write it as section\.key=value"),
+        ({}, ["server.port=1", "server.port.x=1"], r"--set server\.port\.x: port has no keys below it"),
+        ({}, ["=1"], "there is no setting ''"),
+    ],
+)
+def test_a_mistake_elsewhere_is_named(environment: dict[str, str], overrides: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load(None, environment, overrides)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: No such file or directory\."):
+        load(tmp_path / "none.toml", {}, [])
