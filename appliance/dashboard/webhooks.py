@@ -72,6 +72,7 @@ async def delete(gateway: Gateway, member: Member, endpoint_id: str) -> Page:
 async def refresh_deliveries(
     gateway: Gateway, pages: Pages, member: Member, endpoint_id: str, seen: str = ""
 ) -> Page:
+    await gateway.webhooks.get(member.account.id, endpoint_id)
     return pages.refresh(member.visitor, seen, await _deliveries(gateway, member, endpoint_id))
 
 

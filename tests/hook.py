@@ -1,0 +1,84 @@
+"""A webhook receiver on threads, for tests that drive a gateway in a process of its own."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import msgspec
+from running import until
+
+
+class Post(msgspec.Struct):
+    """One POST as it came; `headers` have lower-case names."""
+
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def event(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def event_id(self) -> int:
+        return int(self.headers["webhook-id"])
+
+
+class Hook:
+    """Keeps every POST and answers `status`, with `answer` as body."""
+
+    def __init__(self, status: int = 200, answer: bytes = b"") -> None:
+        self.status = status
+        self.posts: list[Post] = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = 30
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                hook.posts.append(Post({n.lower(): v for n, v in self.headers.items()}, body))
+                self.send_response(hook.status)
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+
+    def run(self) -> None:
+        self._server.serve_forever(poll_interval=0.05)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def events(self) -> list[Any]:
+        """Every event so far, repeats included."""
+        return [post.event for post in list(self.posts)]
+
+    def event_ids(self) -> set[int]:
+        return {post.event_id for post in list(self.posts)}
+
+    def wait(self, what: str, fits: Callable[[Any], bool], timeout_s: float = 15.0) -> Any:
+        """The first event that fits, as soon as there is one."""
+        return until(what, lambda: next((e for e in self.events() if fits(e)), None), timeout_s)
+
+
+@contextmanager
+def receiving(status: int = 200, answer: bytes = b"") -> Iterator[Hook]:
+    """A receiver for the length of a `with` block."""
+    hook = Hook(status, answer)
+    thread = threading.Thread(target=hook.run, name="hook", daemon=True)
+    thread.start()
+    try:
+        yield hook
+    finally:
+        hook.close()
+        thread.join()
