@@ -5,7 +5,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from appliance import __version__, chores
+from appliance import __version__
+from appliance.api import docs
 from appliance.api.system import System
 from appliance.assets import Assets
 from appliance.config import Config
@@ -89,16 +90,12 @@ class House:
             "retention": self.retention.run(),
         }
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self.gateway.accounts.close()
-        await self.db.close()
 
 
-async def build(config: Config) -> House:
-    """Open the database and make every part. Raises VaultError, AssetsMissing, AllowEntryInvalid,
-    StoreError."""
-    db = Database(chores.database_path(config.data), config.store)
-    await db.open()
+def build(config: Config, db: Database) -> House:
+    """Make every part over the open database. Raises VaultError, AssetsMissing, AllowEntryInvalid."""
     clock, vault = SystemClock(), Vault.from_file(config.data / "secret.key")
     address, base_url = (config.server.host, config.server.port), base_url_of(config)
     setup_token = SetupToken(config.data / "setup-token")
@@ -141,12 +138,14 @@ async def build(config: Config) -> House:
         sandbox=Sandbox(db.reader, clock, devices, events, media, simulator),
     )
     readiness = Readiness(db)
-    dashboard = pages.router(gateway, Assets(), DashboardSettings(config.server.public_url))
+    assets = Assets()
+    dashboard = pages.router(gateway, assets, DashboardSettings(config.server.public_url))
     app = build_app(
         gateway,
         System(readiness, versions()),
         public_url=config.server.public_url,
         dashboard=dashboard,
+        documents=docs.handlers(assets),
     )
     return House(
         config=config,

@@ -1,9 +1,7 @@
 """The database: one writer that commits in groups, and readers that SQLite itself keeps from writing.
 
-A change is a function of a Transaction: it runs on the writer's thread inside a savepoint of its own, so
-that it cannot
-await anything, and one caller's failure rolls back only that caller. Every caller is answered after the
-COMMIT of its group.
+A change is a function of a Transaction: it runs on the writer's thread, so that it cannot await anything, and
+one caller's failure rolls back only that caller. Every caller is answered after the COMMIT of its group.
 Measured: behind a plain lock a 64-connection load is 3.8 times slower; without one, coroutines share one
 transaction.
 """
@@ -175,7 +173,8 @@ class Database:
     async def transaction(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction and return its result after COMMIT.
 
-        What `work` raises is raised here and its changes are undone. Raises StorageFull, StoreError when
+        What `work` raises is raised here and its changes are undone. It may run twice, once in vain.
+        Raises StorageFull, StoreError when
         the disk refuses.
         A caller that is cancelled meanwhile leaves the change to be committed.
         """
@@ -234,6 +233,18 @@ class Database:
 
     def _commit(self, connection: sqlite3.Connection, group: list[_Change]) -> None:
         started = time.monotonic()
+        # Together first: two statements fewer for each caller. Should one of them fail, each gets its own.
+        if not _all_together(connection, group):
+            self._one_by_one(connection, group)
+        self.commits += 1
+        self.changes += len(group)
+        took_ms = int((time.monotonic() - started) * 1000)
+        if took_ms > SLOW_MS:
+            log.warning("slow_transaction", extra={"ms": took_ms, "changes": len(group)})
+        with contextlib.suppress(RuntimeError):  # the loop is already closed: nobody waits any more
+            self._loop.call_soon_threadsafe(_answer, group)
+
+    def _one_by_one(self, connection: sqlite3.Connection, group: list[_Change]) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for change in group:
@@ -244,13 +255,6 @@ class Database:
                 connection.execute("ROLLBACK")
             for change in group:
                 change.error = change.error or storage_error(error)
-        self.commits += 1
-        self.changes += len(group)
-        took_ms = int((time.monotonic() - started) * 1000)
-        if took_ms > SLOW_MS:
-            log.warning("slow_transaction", extra={"ms": took_ms, "changes": len(group)})
-        with contextlib.suppress(RuntimeError):  # the loop is already closed: nobody waits any more
-            self._loop.call_soon_threadsafe(_answer, group)
 
     def _apply(self, connection: sqlite3.Connection, change: _Change) -> None:
         connection.execute("SAVEPOINT caller")
@@ -288,6 +292,21 @@ def storage_error(error: sqlite3.Error) -> GatewayError:
             "There is no room left on the disk. Nothing was stored; try again after making room."
         )
     return StoreError(f"The database answered: {error}.")
+
+
+def _all_together(connection: sqlite3.Connection, group: list[_Change]) -> bool:
+    """Run and commit the whole group without savepoints; False when anything failed: nothing has changed."""
+    transaction = Transaction(connection)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for change in group:
+            change.result = change.work(transaction)
+        connection.execute("COMMIT")
+    except Exception:  # noqa: BLE001 (whose it is shows when they run one by one)
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        return False
+    return True
 
 
 def _answer(group: list[_Change]) -> None:

@@ -4,6 +4,7 @@ statement."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -67,13 +68,21 @@ def insertion(
 
 def parameters(row: msgspec.Struct, skip: tuple[str, ...] = ()) -> tuple[Any, ...]:
     """The row's values for `insertion`: lists, dicts and structs become JSON bytes."""
-    return tuple(_plain(getattr(row, n)) for n in row.__struct_fields__ if n not in skip)
+    values, nested = _reader(type(row), skip)
+    found = values(row)
+    if not nested:
+        return found
+    return tuple(msgspec.json.encode(v) if i in nested else v for i, v in enumerate(found))
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, (list, dict, msgspec.Struct)):
-        return msgspec.json.encode(value)
-    return str(value) if isinstance(value, str) else value
+@cache
+def _reader(
+    model: type[msgspec.Struct], skip: tuple[str, ...]
+) -> tuple[Callable[[msgspec.Struct], tuple[Any, ...]], frozenset[int]]:
+    """What reads the model's values at once, and the places of those that are stored as JSON."""
+    fields = [field for field in msgspec.structs.fields(model) if field.name not in skip]
+    nested = frozenset(i for i, field in enumerate(fields) if _is_json(field.type))
+    return attrgetter(*(field.name for field in fields)), nested
 
 
 def count(sql: str, *args: Any) -> Query[int]:
