@@ -21,7 +21,8 @@ def lock(path: Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.seek(0)
-        raise DataDirInUse(f"{path} is in use by another gateway (process {file.read().strip() or '?'}).") from None
+        holder = file.read().strip() or "?"
+        raise DataDirInUse(f"{path} is in use by another gateway (process {holder}).") from None
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()

@@ -1,6 +1,7 @@
 """The main road on the real WhatsApp library: link, send, receive, be told by webhook, stream and list."""
 
 import base64
+import functools
 import json
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from loopback.patch import can_patch
+from loopback.phone import Phone
 from loopback.server import LoopbackServer
 from running import Account, Running, until
 
@@ -193,7 +195,7 @@ def test_main_killed_alone_loses_no_incoming_message(
     def write() -> None:
         while not stop.is_set():
             text = f"n{len(texts)}"
-            net.on_phone(THEIRS, lambda phone: phone.send_text(OURS, text))
+            net.on_phone(THEIRS, functools.partial(Phone.send_text, to=OURS, body=text))
             texts.append(text)
 
     writer = threading.Thread(target=write)
