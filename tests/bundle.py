@@ -19,7 +19,7 @@ def built() -> Path:
 
 
 def _sources() -> Iterator[Path]:
-    yield from (ROOT / "pyproject.toml", ROOT / "LICENSE", ROOT / "packaging/requirements-test.lock")
+    yield from (ROOT / "LICENSE", ROOT / "config.example.toml", ROOT / "packaging/requirements-test.lock")
     for name in ("appliance.spec", "appliance.service", "build.sh"):
         yield ROOT / "packaging" / name
     yield from (p for p in (ROOT / "appliance").rglob("*") if p.suffix in {".py", ".sql"})

@@ -84,10 +84,11 @@ def test_the_tarball_holds_the_bundle(executable: Path) -> None:
     with tarfile.open(executable.parents[1] / f"{name}.tar.gz") as tarball:
         names = tarball.getnames()
         assert {n.split("/")[0] for n in names} == {name}
-        assert {f"{name}/LICENSE", f"{name}/wa-gateway.service"} <= set(names)
+        beside = {"LICENSE", "config.example.toml", "wa-gateway.service"}
+        assert {f"{name}/{file}" for file in beside} <= set(names)
         assert tarball.getmember(f"{name}/wa-gateway").mode & 0o111
         assert not [m for m in tarball.getmembers() if m.name.startswith("/") or m.uid or m.gid]
-        assert not [n for n in names if n.endswith((".py", ".pyi", "_pb2.pyc"))]
+        assert not [n for n in names if n.endswith((".py", ".pyi"))]
 
 
 def test_the_sandbox_road(begin: Callable[..., Running], hook: Hook, executable: Path) -> None:
