@@ -3,6 +3,7 @@
 python tests/bench/startup.py [bundle|checkout]
 """
 
+import json
 import os
 import statistics
 import sys
@@ -36,9 +37,11 @@ def _folder(program: tuple[str, ...]) -> Path:
 
 
 def ready_s(gateway: Running) -> float:
-    began = time.perf_counter()
+    """By the log's own clock: asking /readyz again and again would take the time that is measured."""
+    began = time.time()
     gateway.start()
-    return time.perf_counter() - began
+    lines = [json.loads(line) for line in gateway.logged().splitlines() if line.startswith("{")]
+    return float(max(line["at"] for line in lines if line["event"] == "ready") / 1000 - began)
 
 
 def measure_ready(program: tuple[str, ...]) -> None:
