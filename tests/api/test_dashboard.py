@@ -292,6 +292,7 @@ def test_somebody_elses_things_are_not_there(member: Visitor, gateway: Running, 
         f"/dashboard/parts/devices/{device}/qr",
         f"/dashboard/parts/devices/{device}/link",
         f"/dashboard/webhooks/{webhook}",
+        f"/dashboard/parts/webhooks/{webhook}/deliveries",
     ):
         assert member.see(path).status_code == 404, path
     for path in (
@@ -299,8 +300,6 @@ def test_somebody_elses_things_are_not_there(member: Visitor, gateway: Running, 
         *(f"/dashboard/webhooks/{webhook}/{a}" for a in ("test", "enable", "delete")),
     ):
         assert member.fill(path).status_code == 404, path
-    deliveries = member.see(f"/dashboard/parts/webhooks/{webhook}/deliveries").text
-    assert "Nothing was delivered yet" in deliveries
     assert account.ok("GET", f"/devices/{device}")["status"] == "CONNECTED"
     account.http.close()
 
