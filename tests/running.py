@@ -54,6 +54,15 @@ class Account:
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
+    def every(self, path: str) -> list[Any]:
+        """Every item of a list, page by page."""
+        page = self.ok("GET", path, params={"limit": 200})
+        items: list[Any] = page["items"]
+        while page["nextCursor"]:
+            page = self.ok("GET", path, params={"limit": 200, "cursor": page["nextCursor"]})
+            items += page["items"]
+        return items
+
     def refused(self, status: int, code: str, method: str, path: str, body: Any = None, **more: Any) -> Any:
         """The problem document of a request that must be refused that way."""
         answer = self.http.request(method, path, json=body, **more)

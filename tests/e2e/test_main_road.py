@@ -211,8 +211,7 @@ def test_main_killed_alone_loses_no_incoming_message(
         return {b["data"]["text"] for b in list(hook.bodies) if b["event"] == "message.received"}
 
     until("every message", lambda: set(texts) <= told(), 30)
-    listed = account.ok("GET", "/messages", params={"limit": 200})["items"]
-    assert sorted(m["text"] for m in listed) == sorted(texts)
+    assert sorted(m["text"] for m in account.every("/messages")) == sorted(texts)
 
 
 def test_logged_out_on_the_phone(net: LoopbackServer, gateway: Running, hook: Hook) -> None:
