@@ -15,10 +15,14 @@ _PLAIN_ERRORS: tuple[type[BaseException], ...] = (OSError, ImportError, MemoryEr
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`level` and everything above is written; `format` is `json` or, for people at a terminal, `text`."""
+    """`level` and everything above is written; `format` is `json`, `text`, or `auto`: text on a terminal, else json."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["json", "text"] = "json"
+    format: Literal["auto", "json", "text"] = "auto"
+
+    @property
+    def is_text(self) -> bool:
+        return self.format == "text" or (self.format == "auto" and sys.stderr.isatty())
 
 
 class JsonLines(logging.Formatter):
@@ -52,7 +56,7 @@ class TextLines(logging.Formatter):
 def configure(settings: LogSettings) -> None:
     """Send every logger's records to stderr in the chosen form."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if settings.format == "json" else TextLines())
+    handler.setFormatter(TextLines() if settings.is_text else JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
