@@ -11,7 +11,9 @@ class DataDirInUse(Exception):
 
 
 def lock(path: Path) -> IO[str]:
-    """Make the directory if need be and hold its lock while the returned file stays open. Raises DataDirInUse."""
+    """Make the directory if need be and hold its lock while the returned file stays open.
+
+    Raises DataDirInUse."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = (path / "gateway.lock").open("a+")

@@ -15,7 +15,7 @@ _PLAIN_ERRORS: tuple[type[BaseException], ...] = (OSError, ImportError, MemoryEr
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`level` and everything above is written; `format` is `json`, `text`, or `auto`: text on a terminal, else json."""
+    """`level` and above is written; `format` is `json`, `text`, or `auto`: text on a terminal, else json."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "text"] = "auto"
