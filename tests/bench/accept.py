@@ -15,7 +15,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from load import Load, request, run
+from bench.load import Load, request, run
 from running import Running, free_port, running
 
 SETTINGS = {"limits.messages_per_minute": 0, "limits.queue_per_device": 10_000_000}

@@ -4,7 +4,7 @@ and timed."""
 import asyncio
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import uvloop
@@ -22,39 +22,68 @@ class Load:
     def per_second(self) -> float:
         return len(self.times_ms) / self.seconds
 
-    def quantile(self, share: float) -> float:
-        return sorted(self.times_ms)[min(len(self.times_ms) - 1, int(share * len(self.times_ms)))]
+    @property
+    def p50_ms(self) -> float:
+        return statistics.median(self.times_ms)
+
+    @property
+    def p99_ms(self) -> float:
+        return quantile(self.times_ms, 0.99)
 
     def line(self, name: str) -> str:
         """One row for people."""
-        middle = statistics.median(self.times_ms)
         return (
-            f"{name:28} {self.per_second:8.0f}/s  p50 {middle:6.2f} ms  p99 {self.quantile(0.99):6.2f} ms  "
+            f"{name:28} {self.per_second:8.0f}/s  p50 {self.p50_ms:6.2f} ms  p99 {self.p99_ms:6.2f} ms  "
             f"{dict(sorted(self.statuses.items()))}"
         )
 
 
-def request(path: str, body: bytes, headers: dict[str, str]) -> bytes:
-    """The bytes of a POST."""
+def quantile(values: Iterable[float], share: float) -> float:
+    """The value that this share of them does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def now_s() -> float:
+    """Seconds on the system's monotonic clock, the same in every process."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+def request(path: str, body: bytes, headers: dict[str, str], method: str = "POST") -> bytes:
+    """The bytes of a request."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: bench\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
-def run(port: int, make: Callable[[int], bytes], *, connections: int = 64, seconds: float = 5.0) -> Load:
-    """Send `make(n)` (n counts up) on every connection for that long; the first fifth is a warm-up, not
-    counted."""
-    return uvloop.run(_run(port, make, connections, seconds))
+def run(
+    port: int,
+    make: Callable[[int], bytes],
+    *,
+    connections: int = 64,
+    seconds: float = 5.0,
+    every_s: float = 0.0,
+) -> Load:
+    """Send `make(n)` (n counts up) on every connection for that long, or one request `every_s` on each; the
+    first fifth is a warm-up, not counted."""
+    return uvloop.run(_run(port, make, connections, seconds, every_s))
 
 
-async def _run(port: int, make: Callable[[int], bytes], connections: int, seconds: float) -> Load:
+async def _run(
+    port: int, make: Callable[[int], bytes], connections: int, seconds: float, every_s: float
+) -> Load:
     load, count = Load(seconds), iter(range(1 << 60))
     warm_until = time.perf_counter() + seconds / 5
     end = warm_until + seconds
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        next_at = time.perf_counter()
         while (started := time.perf_counter()) < end:
+            if every_s:
+                next_at = max(next_at + every_s, started)
+                await asyncio.sleep(next_at - started)
+                started = time.perf_counter()
             writer.write(make(next(count)))
             head = await reader.readuntil(b"\r\n\r\n")
             lower = head.lower()
