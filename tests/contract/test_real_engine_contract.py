@@ -1,6 +1,13 @@
-"""The real engine keeps what every way to WhatsApp promises, on the loopback network."""
+"""The real engine keeps what every way to WhatsApp promises, on the loopback network.
+
+Inline, the Go library lives in the testing process itself and reads the environment that process was executed
+with: so that form runs in a pytest of its own, which this one starts.
+"""
 
 import asyncio
+import os
+import shutil
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -9,9 +16,15 @@ import pytest
 from contract_body import DEVICE, PROMISES, Heard, World
 from engine_harness import Bench, bench
 from loopback.phone import Phone
+from loopback.server import LoopbackServer
 
 from appliance.engine.base import Engine, PairCode, Sent, SessionSpec
+from appliance.engine.environment import for_go
+from appliance.engine.inline import InlineLauncher
 from appliance.engine.simulator_samples import SAMPLES
+
+INLINE = "WA_GATEWAY_TEST_INLINE"
+"""Set in the inner pytest: the folder of the certificates that its environment trusts."""
 
 
 class Loopback:
@@ -70,7 +83,11 @@ class Loopback:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with bench(tmp_path) as made:
+    launcher = None
+    if trusted := os.environ.get(INLINE):
+        shutil.copytree(trusted, tmp_path / "network" / "pki")
+        launcher = InlineLauncher()
+    async with bench(tmp_path, launcher) as made:
         for number in (Loopback.ours, Loopback.other):
             made.net.add_account(number, number[-1])
         yield Loopback(made)
@@ -79,3 +96,21 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 async def test_the_real_engine_promises(promise: Callable[[World], Awaitable[None]], world: World) -> None:
     await promise(world)
+
+
+@pytest.mark.skipif(INLINE in os.environ, reason="this is the inner run")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+async def test_inline_promises_the_same(promise: Callable[[World], Awaitable[None]], tmp_path: Path) -> None:
+    with LoopbackServer(tmp_path) as net:
+        trusted = net.client_env()["SSL_CERT_FILE"]
+    environment = {**for_go(), "SSL_CERT_FILE": trusted, INLINE: str(tmp_path / "pki")}
+    one = f"{__file__}::test_the_real_engine_promises[{promise.__name__}]"
+    inner = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", one),
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await inner.communicate()
+    assert inner.returncode == 0, said.decode()[-3000:]
