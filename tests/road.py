@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -40,15 +41,22 @@ class Hook:
         self._server.shutdown()
         self._server.server_close()
 
-    def text(self, text: str, timeout_s: float = 15) -> dict[str, Any]:
-        """The data of the first received message with that text."""
+    def wait(
+        self, what: str, fits: Callable[[dict[str, Any]], bool], timeout_s: float = 15
+    ) -> dict[str, Any]:
+        """The data of the first event whose body fits."""
 
         def find() -> dict[str, Any] | None:
-            told = (b["data"] for b in list(self.bodies) if b["event"] == "message.received")
-            return next((data for data in told if data.get("text") == text), None)
+            return next((body["data"] for body in list(self.bodies) if fits(body)), None)
 
-        found: dict[str, Any] = until(f"webhook for {text!r}", find, timeout_s)
+        found: dict[str, Any] = until(f"webhook: {what}", find, timeout_s)
         return found
+
+    def text(self, text: str, timeout_s: float = 15) -> dict[str, Any]:
+        """The data of the first received message with that text."""
+        return self.wait(
+            text, lambda b: b["event"] == "message.received" and b["data"].get("text") == text, timeout_s
+        )
 
 
 def link_by_qr(net: LoopbackServer, account: Account, number: str) -> str:

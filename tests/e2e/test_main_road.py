@@ -2,11 +2,9 @@
 
 import base64
 import functools
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ import pytest
 from loopback.patch import can_patch
 from loopback.phone import Phone
 from loopback.server import LoopbackServer
-from running import Account, Running, until
+from road import Hook, link_by_qr
+from running import Running, until
 
 OURS, THEIRS = "628111000111", "628222000222"
 PIXEL = base64.b64decode(
@@ -27,46 +26,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Hook:
-    """A webhook receiver that keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.bodies: list[dict[str, Any]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                outer.bodies.append(json.loads(body))
-                self.send_response(200)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/wa/webhook"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def wait(
-        self, what: str, fits: Callable[[dict[str, Any]], bool], timeout_s: float = 15
-    ) -> dict[str, Any]:
-        """The data of the first event that fits."""
-
-        def find() -> dict[str, Any] | None:
-            return next((b["data"] for b in list(self.bodies) if fits(b)), None)
-
-        found: dict[str, Any] = until(what, find, timeout_s)
-        return found
-
-
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    receiver = Hook()
-    yield receiver
-    receiver.server.shutdown()
-    receiver.server.server_close()
+    with Hook() as receiver:
+        yield receiver
 
 
 @pytest.fixture
@@ -83,24 +46,10 @@ def gateway(net: LoopbackServer, start: Callable[..., Running]) -> Running:
     return start(settings=settings, environment=net.client_env())
 
 
-def link(net: LoopbackServer, account: Account, number: str = OURS) -> str:
-    """A real device, linked by QR code; its id."""
-    device_id = str(account.ok("POST", "/devices", {"name": "real"})["id"])
-    account.ok("POST", f"/devices/{device_id}/connect")
-
-    def shown() -> Any:
-        answer = account.http.get(f"/devices/{device_id}/qr", params={"format": "json"})
-        return answer.json() if answer.status_code == 200 else None
-
-    net.scan(number, until("QR code", shown)["qr"])
-    account.connected(device_id)
-    return device_id
-
-
 def test_link_send_receive_and_be_told(net: LoopbackServer, gateway: Running, hook: Hook) -> None:
     account = gateway.account()
     account.ok("POST", "/webhooks", {"url": hook.url})
-    device_id = link(net, account)
+    device_id = link_by_qr(net, account, OURS)
     device = account.ok("GET", f"/devices/{device_id}")
     assert device["phone"] == OURS
     assert device["jid"] == f"{OURS}@s.whatsapp.net"
@@ -129,7 +78,7 @@ def test_link_send_receive_and_be_told(net: LoopbackServer, gateway: Running, ho
 def test_files_go_both_ways(net: LoopbackServer, gateway: Running, hook: Hook) -> None:
     account = gateway.account()
     account.ok("POST", "/webhooks", {"url": hook.url})
-    device_id = link(net, account)
+    device_id = link_by_qr(net, account, OURS)
 
     body = {"deviceId": device_id, "to": THEIRS, "kind": "image", "caption": "lihat"}
     sent = account.ok("POST", "/messages/send-media", {**body, "base64": base64.b64encode(PIXEL).decode()})
@@ -150,7 +99,7 @@ def test_files_go_both_ways(net: LoopbackServer, gateway: Running, hook: Hook) -
 def test_a_restart_resumes_and_nothing_is_lost(net: LoopbackServer, gateway: Running, hook: Hook) -> None:
     account = gateway.account()
     account.ok("POST", "/webhooks", {"url": hook.url})
-    device_id = link(net, account)
+    device_id = link_by_qr(net, account, OURS)
     assert gateway.stop() == 0
     net.on_phone(THEIRS, lambda phone: phone.send_text(OURS, "while you were out"))
     gateway.start()
@@ -163,7 +112,7 @@ def test_a_kill_of_everything_loses_nothing_that_was_answered(
 ) -> None:
     account = gateway.account()
     account.ok("POST", "/webhooks", {"url": hook.url})
-    device_id = link(net, account)
+    device_id = link_by_qr(net, account, OURS)
     answered = [account.send(device_id, THEIRS, f"m{n}")["id"] for n in range(5)]
     later = account.ok(
         "POST",
@@ -188,7 +137,7 @@ def test_main_killed_alone_loses_no_incoming_message(
 ) -> None:
     account = gateway.account()
     account.ok("POST", "/webhooks", {"url": hook.url})
-    device_id = link(net, account)
+    device_id = link_by_qr(net, account, OURS)
     stop = threading.Event()
     texts: list[str] = []
 
@@ -217,7 +166,7 @@ def test_main_killed_alone_loses_no_incoming_message(
 def test_logged_out_on_the_phone(net: LoopbackServer, gateway: Running, hook: Hook) -> None:
     account = gateway.account()
     account.ok("POST", "/webhooks", {"url": hook.url})
-    device_id = link(net, account)
+    device_id = link_by_qr(net, account, OURS)
     net.unlink(OURS)
     hook.wait("logout", lambda b: b["event"] == "device.status" and b["data"]["status"] == "LOGGED_OUT")
     body = {"deviceId": device_id, "to": THEIRS, "text": "x"}
@@ -229,7 +178,7 @@ def test_logged_out_on_the_phone(net: LoopbackServer, gateway: Running, hook: Ho
 
 def test_a_hung_network_does_not_hang_the_gateway(net: LoopbackServer, gateway: Running) -> None:
     account = gateway.account()
-    device_id = link(net, account)
+    device_id = link_by_qr(net, account, OURS)
     net.faults.withhold_acks = True
     started = time.monotonic()
     body = {"deviceId": device_id, "to": THEIRS, "text": "x"}
