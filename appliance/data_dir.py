@@ -13,7 +13,9 @@ class DataDirInUse(Exception):
 def lock(path: Path) -> IO[str]:
     """Make the directory if need be and hold its lock while the returned file stays open.
 
-    Raises DataDirInUse."""
+    From then on this process makes files that only its own user can read. Raises DataDirInUse.
+    """
+    os.umask(0o077)
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = (path / "gateway.lock").open("a+")
