@@ -3,6 +3,8 @@
 from appliance.store.database import Transaction
 
 DAY_MS = 24 * 3600 * 1000
+OLDEST = 5_000
+"""How many of the oldest rows are looked at: the writer must not read a whole table."""
 
 
 def short_lived(tx: Transaction, now_ms: int, limit: int) -> int:
@@ -29,8 +31,10 @@ def short_lived(tx: Transaction, now_ms: int, limit: int) -> int:
 def deliveries(tx: Transaction, before_ms: int, limit: int) -> int:
     """Deliveries, with their attempts, that ended long ago."""
     return tx.run(
-        "DELETE FROM deliveries WHERE no IN (SELECT no FROM deliveries WHERE created_at < ? "
-        "AND status IN ('delivered', 'dead') ORDER BY no LIMIT ?)",
+        "DELETE FROM deliveries WHERE no IN (SELECT no FROM "
+        "(SELECT no, created_at, status FROM deliveries ORDER BY no LIMIT ?) "
+        "WHERE created_at < ? AND status IN ('delivered', 'dead') LIMIT ?)",
+        OLDEST,
         before_ms,
         limit,
     )
@@ -39,8 +43,10 @@ def deliveries(tx: Transaction, before_ms: int, limit: int) -> int:
 def messages(tx: Transaction, before_ms: int, limit: int) -> int:
     """Old messages that no longer wait for anything."""
     return tx.run(
-        "DELETE FROM messages WHERE no IN (SELECT no FROM messages WHERE created_at < ? AND told = 1 "
-        "AND (status IS NULL OR status NOT IN ('queued', 'sending')) ORDER BY no LIMIT ?)",
+        "DELETE FROM messages WHERE no IN (SELECT no FROM "
+        "(SELECT no, created_at, told, status FROM messages ORDER BY no LIMIT ?) WHERE created_at < ? "
+        "AND told = 1 AND (status IS NULL OR status NOT IN ('queued', 'sending')) LIMIT ?)",
+        OLDEST,
         before_ms,
         limit,
     )

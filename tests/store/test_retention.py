@@ -1,0 +1,106 @@
+"""Retention: what is old goes, what is still needed stays, and a gap in the events is remembered."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from appliance.model.account import Account
+from appliance.model.device import Device, DeviceStatus
+from appliance.model.event import Event, EventType
+from appliance.model.ids import new_id
+from appliance.model.message import Message, MessageStatus
+from appliance.store import accounts, devices, events, expiry, messages
+from appliance.store.database import Database, StoreSettings, Transaction
+from appliance.store.migrate import migrate
+from appliance.store.query import count
+
+OLD, NEW, BEFORE = 1_000, 9_000_000_000, 1_000_000
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    path = tmp_path / "gateway.db"
+    migrate(path, StoreSettings())
+    database = Database(path, StoreSettings())
+    await database.open()
+    yield database
+    await database.close()
+
+
+def owner(tx: Transaction) -> Device:
+    account = Account(
+        id=new_id(),
+        email="a@example.test",
+        name="A",
+        role="user",
+        password_hash="x",
+        key_hash=b"k",
+        key_sealed=b"s",
+        key_rotated_at=0,
+        created_at=0,
+    )
+    device = Device(
+        id=new_id(),
+        account_id=account.id,
+        name="d",
+        sandbox=True,
+        status=DeviceStatus.CONNECTED,
+        created_at=0,
+    )
+    accounts.insert(tx, account)
+    devices.insert(tx, device)
+    return device
+
+
+def message(device: Device, at: int, status: MessageStatus | None) -> Message:
+    return Message(
+        id=new_id(),
+        account_id=device.account_id,
+        device_id=device.id,
+        chat="1@s.whatsapp.net",
+        from_me=status is not None,
+        kind="text",
+        type="conversation",
+        text="x",
+        status=status,
+        created_at=at,
+    )
+
+
+async def test_old_messages_go_but_not_those_that_wait(db: Database) -> None:
+    device = await db.transaction(owner)
+    states = [(OLD, None), (OLD, MessageStatus.READ), (OLD, MessageStatus.QUEUED), (NEW, None)]
+
+    def fill(tx: Transaction) -> None:
+        for at, status in states:
+            messages.insert(tx, message(device, at, status))
+
+    await db.transaction(fill)
+    assert await db.transaction(lambda tx: expiry.messages(tx, BEFORE, 1)) == 1
+    assert await db.transaction(lambda tx: expiry.messages(tx, BEFORE, 500)) == 1
+    assert await db.transaction(lambda tx: expiry.messages(tx, BEFORE, 500)) == 0
+    assert await db.reader.one(count("SELECT count(*) FROM messages")) == 2
+
+
+async def test_deleted_events_leave_a_floor(db: Database) -> None:
+    device = await db.transaction(owner)
+
+    def fill(tx: Transaction) -> None:
+        for no, at in ((1, OLD), (2, OLD), (3, NEW)):
+            told = Event(
+                no=no,
+                account_id=device.account_id,
+                device_id=device.id,
+                type=EventType.MESSAGE_RECEIVED,
+                body=b"{}",
+                crc=events.crc(b"{}"),
+                created_at=at,
+            )
+            events.insert(tx, told)
+
+    await db.transaction(fill)
+    await db.transaction(lambda tx: events.delete(tx, tx.all(events.aged(BEFORE, 500))))
+    assert await db.reader.one(events.floor(device.account_id)) == 2
+    assert [e.no for e in await db.reader.all(events.after(device.account_id, 0, 10))] == [3]
+    assert await db.reader.one(events.highest()) == 3
