@@ -223,8 +223,9 @@ def test_pages_work_without_scripts(browser: Browser, start: Callable[..., Runni
         page.get_by_label("Name").fill("Try-out")
         page.get_by_label("Sandbox").check()
         page.get_by_role("button", name="Add device").click()
-        page.get_by_role("button", name="Scan it").click()
-        page.reload()
+        with page.expect_navigation():
+            page.get_by_role("button", name="Scan it").click()
+        page.goto(page.url)
         expect(page.get_by_text("Connected", exact=True)).to_be_visible()
         page.get_by_text("Delete device…").click()
         page.get_by_role("button", name="Delete for good").click()
