@@ -11,8 +11,8 @@ _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 class Browser:
     """One visitor of the dashboard. `close` ends its connections."""
 
-    def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, headers={"Origin": url}, timeout=30)
+    def __init__(self, url: str, **headers: str) -> None:
+        self.http = httpx.Client(base_url=url, headers={"Origin": url, **headers}, timeout=30)
         self.csrf = ""
 
     def see(self, path: str, **more: Any) -> httpx.Response:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.engine.worker.log import log_library
+from appliance.engine.worker.protos import NEONIZE
 from appliance.logs import JsonLines, LogSettings, TextLines, configure
 
 APPLIANCE = Path(__file__).resolve().parents[2] / "appliance"
@@ -206,3 +208,11 @@ def test_a_workers_lines_hold_kinds_and_counts() -> None:
             assert said in {"code", "line.Name"} or re.match(
                 r"(type\(\w+\)\.__name__|len\(|without_numbers\()", said
             ), f"{where}: {said}"
+
+
+def test_the_library_may_not_print_stanzas(caplog: pytest.LogCaptureFixture) -> None:
+    stanza = '<message from="628111222333@lid" notify="Ann"><enc>6869</enc></message>'
+    said = f"Closing handler queue loop in the middle of handling {stanza}\n{stanza}"
+    log_library(NEONIZE.LogEntry(Message=said, Level="WARN", Name="Client").SerializeToString())
+    [line] = caplog.messages
+    assert line == "Client: Closing handler queue loop in the middle of handling <…>"

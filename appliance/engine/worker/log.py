@@ -2,12 +2,15 @@
 
 import logging
 import os
+import re
 from pathlib import Path
 
 from appliance.engine.worker.errors import without_numbers
 from appliance.engine.worker.protos import NEONIZE
 
 LARGEST_BYTES = 1 << 20
+
+_STANZA = re.compile(r"<.*", re.DOTALL)
 
 _library = logging.getLogger("library")
 
@@ -47,4 +50,5 @@ def log_library(entry: bytes) -> None:
     """A line of the library's own log (level WARN and above)."""
     line = NEONIZE.LogEntry.FromString(entry)
     level = logging.ERROR if line.Level.upper() == "ERROR" else logging.WARNING
-    _library.log(level, "%s: %s", line.Name, without_numbers(line.Message))
+    # When it is interrupted, the library prints the stanza it was at, with the sender's name.
+    _library.log(level, "%s: %s", line.Name, without_numbers(_STANZA.sub("<…>", line.Message)))
