@@ -33,6 +33,7 @@ ENDED = {"sent", "delivered", "read", "failed", "unconfirmed"}
 ANSWERED_LATER = {503, 507}
 # What the library has taken from WhatsApp and a worker that is killed has not yet told is lost with it.
 LOST_WITHIN_S = 2.0
+SETTLE_S = 15.0
 
 
 class Kill(msgspec.Struct):
@@ -44,23 +45,27 @@ class Kill(msgspec.Struct):
 
 
 class Books(msgspec.Struct):
-    """What the outside world knows. Outgoing texts are their own Idempotency-Key."""
+    """What the outside world knows. Outgoing texts are their own Idempotency-Key; `written` holds when each
+    text was written to us, `ids` WhatsApp's id of it."""
 
     answered: dict[str, set[str]] = msgspec.field(default_factory=lambda: defaultdict(set))
     replays: int = 0
     written: dict[str, float] = msgspec.field(default_factory=dict)
+    ids: dict[str, str] = msgspec.field(default_factory=dict)
     kills: list[Kill] = msgspec.field(default_factory=list)
     faults: list[str] = msgspec.field(default_factory=list)
 
 
 class Report(msgspec.Struct):
-    """`faults` are broken promises. `lost` incoming texts went down with a killed worker."""
+    """`faults` are broken promises. `lost` incoming texts went down with a killed worker; `unread` ones were
+    told as undecryptable, for with a worker the library's newest encryption keys may go too."""
 
     books: Books
     statuses: dict[str, int]
     events: int
     deliveries: int
     lost: int
+    unread: int
     faults: list[str]
 
     def lines(self) -> list[str]:
@@ -70,7 +75,8 @@ class Report(msgspec.Struct):
             f"kills: {len(ready)} ({groups} of the whole group), ready again after "
             f"{statistics.median(ready):.2f} s (longest {max(ready):.2f} s)",
             f"accepted: {len(self.books.answered)}, ended: {self.statuses}, replays: {self.books.replays}",
-            f"written to us: {len(self.books.written)}, lost with a worker: {self.lost}",
+            f"written to us: {len(self.books.written)}, lost with a worker: {self.lost}, "
+            f"undecryptable: {self.unread}",
             f"events: {self.events}, deliveries: {self.deliveries}",
             *(f"FAULT {fault}" for fault in self.faults),
         ]
@@ -111,8 +117,9 @@ class Traffic:
             n = 0
             while not self._ending.wait(SEND_EVERY_S):
                 n += 1
+                prefer = "wait=2" if sender else "respond-async"
                 for _ in range(2 if n % 5 == 0 else 1):  # some callers ask twice, whatever they were told
-                    self._send(client, f"out {sender} {n}", "respond-async" if n % 2 else "wait=2")
+                    self._send(client, f"out {sender} {n}", prefer)
 
     def _send(self, client: httpx.Client, text: str, prefer: str) -> None:
         """Ask until there is an answer, as an integrator does who keeps the key."""
@@ -138,7 +145,8 @@ class Traffic:
         while not self._ending.wait(WRITE_EVERY_S):
             n += 1
             text = f"in {n}"
-            self._net.on_phone(THEIRS, lambda phone, text=text: phone.send_text(OURS, text))  # type: ignore[misc]
+            wa_id = self._net.on_phone(THEIRS, lambda phone, text=text: phone.send_text(OURS, text))  # type: ignore[misc]
+            self._books.ids[text] = wa_id
             self._books.written[text] = time.monotonic()
 
 
@@ -247,12 +255,14 @@ def compare(net: LoopbackServer, account: Account, hook: Hook, books: Books) -> 
     except AssertionError:
         faults.append(f"{len(numbers - hook.event_ids())} committed events did not reach the webhook")
     faults += sends(ours, books) + doubles(net, ours)
-    lost = missing(net, account, books)
-    faults += [f"{text!r} was lost though no worker was killed" for text in lost if not excused(text, books)]
+    lost, unread = missing(net, account, books)
+    faults += [f"{text!r} was lost {around(text, books)}" for text in lost if not excused(text, books)]
+    if not any(kill.group for kill in books.kills):
+        faults += [f"{text!r} was not decrypted {around(text, books)}" for text in unread]
     statuses: dict[str, int] = defaultdict(int)
     for message in ours:
         statuses[message["status"]] += 1
-    return Report(books, dict(statuses), len(numbers), len(hook.posts), len(lost), faults)
+    return Report(books, dict(statuses), len(numbers), len(hook.posts), len(lost), len(unread), faults)
 
 
 def sends(ours: list[Any], books: Books) -> list[str]:
@@ -286,24 +296,35 @@ def doubles(net: LoopbackServer, ours: list[Any]) -> list[str]:
     return faults
 
 
-def missing(net: LoopbackServer, account: Account, books: Books) -> list[str]:
-    """The texts that were written to us and did not come in, once WhatsApp has nothing left for us."""
+def missing(net: LoopbackServer, account: Account, books: Books) -> tuple[list[str], list[str]]:
+    """The texts that did not come in, and those that came as undecryptable, once WhatsApp has nothing left
+    for us and what can be asked for again has been."""
     lost: list[str] = []
+    unread: list[str] = []
 
     def check() -> bool:
-        came = {message["text"] for message in pages(account, "/messages", fromMe="false")}
-        lost[:] = [text for text in books.written if text not in came]
-        return net.backlog(OURS) == 0 and all(excused(text, books) for text in lost)
+        came = {m["messageId"]: m["type"] for m in pages(account, "/messages", fromMe="false")}
+        lost[:] = [text for text, wa_id in books.ids.items() if wa_id not in came]
+        unread[:] = [text for text, wa_id in books.ids.items() if came.get(wa_id) == "undecryptable"]
+        return net.backlog(OURS) == 0 and not unread and all(excused(text, books) for text in lost)
 
     with contextlib.suppress(AssertionError):
-        until("everything that was written to us", check, 30)
-    return lost
+        until("everything that was written to us", check, SETTLE_S)
+    return lost, unread
 
 
 def excused(text: str, books: Books) -> bool:
     """Whether the text came in just before a worker was killed."""
     at = books.written[text]
     return any(kill.group and kill.at - LOST_WITHIN_S <= at <= kill.at + 0.5 for kill in books.kills)
+
+
+def around(text: str, books: Books) -> str:
+    """The kills near the moment when the text was written."""
+    at = books.written[text]
+    near = [kill for kill in books.kills if abs(kill.at - at) < 6]
+    told = [f"{kill.at - at:+.2f} s {'all' if kill.group else 'main'}" for kill in near]
+    return f"though no worker was killed then (kills: {', '.join(told)})"
 
 
 def mixed(cycles: int, seed: int) -> list[bool]:
