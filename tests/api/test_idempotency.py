@@ -2,6 +2,7 @@
 
 import base64
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-from crash.kill_loop import OURS, THEIRS, link
+from crash.kill_loop import OURS, THEIRS
 from loopback.patch import PATCH_REASON, can_patch
 from loopback.server import LoopbackServer
+from road import link_by_qr
 from running import Account, Running, until
 
 TEXT, MEDIA = "/messages/send-text", "/messages/send-media"
@@ -29,6 +31,7 @@ class Asking:
         limits = httpx.Limits(max_connections=AT_ONCE)
         headers = {"X-API-Key": account.key}
         self.http = httpx.Client(base_url=account.url, headers=headers, limits=limits, timeout=60)
+        weakref.finalize(self, self.http.close)
 
     def post(self, key: str, text: str = "once", path: str = TEXT, **more: Any) -> httpx.Response:
         body: dict[str, Any] = {"deviceId": self.device, "to": self.to, **more}
@@ -77,10 +80,8 @@ def one_id(answers: list[httpx.Response]) -> str:
 
 
 @pytest.fixture
-def asking(account: Account) -> Iterator[Asking]:
-    me = Asking(account, account.device())
-    yield me
-    me.http.close()
+def asking(account: Account) -> Asking:
+    return Asking(account, account.device())
 
 
 def test_a_hundred_at_once_are_one_send(asking: Asking) -> None:
@@ -207,7 +208,6 @@ def test_a_kill_forgets_no_key(start: Callable[..., Running]) -> None:
         assert (late.status_code in {201, 202}, late.json()["id"]) == (True, waiting["id"])
     assert sorted(me.texts()) == ["once", "once", "slow"]
     assert me.sent_events(sent["id"]) == 1
-    me.http.close()
 
 
 def killed_meanwhile(gateway: Running, me: Asking, ready: Callable[[], Any]) -> list[httpx.Response]:
@@ -240,7 +240,6 @@ def test_a_kill_among_a_hundred_leaves_one_send(start: Callable[..., Running]) -
     answers = killed_meanwhile(gateway, me, lambda: until("message on disk", me.texts))
     one_id(answers)
     assert me.texts() == ["once"]
-    me.http.close()
 
 
 @pytest.fixture
@@ -257,7 +256,7 @@ def test_whatsapp_is_given_one_message(net: LoopbackServer, start: Callable[...,
     settings = {"engine.proxy": net.proxy_url}
     gateway = start(settings=settings, environment=net.client_env())
     account = gateway.account()
-    me = Asking(account, link(net, account), to=THEIRS)
+    me = Asking(account, link_by_qr(net, account, OURS), to=THEIRS)
     one_id(me.together([lambda: me.post("first")] * AT_ONCE))
     net.on_phone(THEIRS, lambda phone: phone.wait_for("once"))
     assert len(net.ledger.ids(OURS)) == 1
@@ -271,7 +270,6 @@ def test_whatsapp_is_given_one_message(net: LoopbackServer, start: Callable[...,
     assert is_replay(me.post("first"))
     assert me.post("first", "changed").json()["code"] == "idempotency_key_reused"
     assert len(set(net.ledger.ids(OURS))) <= 2
-    me.http.close()
 
 
 def answers_end(account: Account, answers: list[httpx.Response]) -> bool:

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from hook import Hook, receiving
 from loopback.server import LoopbackServer
+from road import link_by_qr
 from running import Account, Running, until
 
 OURS, THEIRS = "628111000111", "628222000222"
@@ -150,20 +151,6 @@ class Traffic:
             self._books.written[text] = time.monotonic()
 
 
-def link(net: LoopbackServer, account: Account) -> str:
-    """A real device, linked by QR code; its id."""
-    device_id = str(account.ok("POST", "/devices", {"name": "real"})["id"])
-    account.ok("POST", f"/devices/{device_id}/connect")
-
-    def shown() -> Any:
-        answer = account.http.get(f"/devices/{device_id}/qr", params={"format": "json"})
-        return answer.json() if answer.status_code == 200 else None
-
-    net.scan(OURS, until("QR code", shown)["qr"])
-    account.connected(device_id)
-    return device_id
-
-
 def kill_on(gateway: Running, account: Account, device_id: str, books: Books, plan: list[bool]) -> None:
     """One kill after the other, each in the middle of traffic; `plan` says which are of the whole group."""
     chance = random.Random(len(plan))
@@ -193,7 +180,7 @@ def run(folder: Path, plan: list[bool]) -> Report:
         try:
             account = gateway.account()
             account.ok("POST", "/webhooks", {"url": hook.url})
-            device_id = link(net, account)
+            device_id = link_by_qr(net, account, OURS)
             traffic = Traffic(net, account, device_id, books)
             try:
                 kill_on(gateway, account, device_id, books, plan)
