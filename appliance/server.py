@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -124,8 +123,7 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
             probe.listen(1)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise PortTaken(f"{host}:{port}: {reason}.") from None
+            raise PortTaken(f"{host}:{port}: {error.strerror or error}.") from None
 
 
 class HttpServer:

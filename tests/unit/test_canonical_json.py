@@ -22,7 +22,7 @@ from appliance.gateway.canonical_json import encode, parse
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ROUNDTRIP = Path(__file__).parent / "roundtrip.js"
-FUZZ_OBJECTS = int(os.environ.get("WA_GATEWAY_FUZZ_OBJECTS", "20000"))
+FUZZ_OBJECTS = int(os.environ.get("FUZZ_OBJECTS", "20000"))
 BATCH = 20_000
 
 TEXT_PIECES = (
