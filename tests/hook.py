@@ -78,6 +78,14 @@ class Hook:
         """The first event that fits, as soon as there is one."""
         return until(what, lambda: next((e for e in self.events() if fits(e)), None), timeout_s)
 
+    def text(self, text: str, timeout_s: float = 15.0) -> Any:
+        """The data of the first received message with that text."""
+
+        def fits(event: Any) -> bool:
+            return bool(event["event"] == "message.received" and event["data"].get("text") == text)
+
+        return self.wait(text, fits, timeout_s)["data"]
+
 
 @contextmanager
 def receiving(status: int = 200, answer: bytes = b"") -> Iterator[Hook]:

@@ -45,16 +45,7 @@ def message_status(message: Message, participant: str | None = None, at_s: int |
         data["error"] = {"code": message.error_code, "message": message.error_message}
     if message.sandbox:
         data["sandbox"] = True
-    return NewEvent(
-        message.account_id,
-        message.device_id,
-        EventType.MESSAGE_STATUS,
-        data,
-        chat_kind=parse_jid(message.chat).chat_kind,
-        kind=message.kind,
-        from_me=message.from_me,
-        chat=message.chat,
-    )
+    return _of_message(message, EventType.MESSAGE_STATUS, data)
 
 
 def message_received(message: Message, media: dict[str, Any] | None) -> NewEvent:
@@ -78,10 +69,15 @@ def message_received(message: Message, media: dict[str, Any] | None) -> NewEvent
         data["media"] = media
     if message.sandbox:
         data["sandbox"] = True
+    return _of_message(message, EventType.MESSAGE_RECEIVED, data)
+
+
+def _of_message(message: Message, kind: EventType, data: dict[str, Any]) -> NewEvent:
+    """The event with what endpoint filters look at."""
     return NewEvent(
         message.account_id,
         message.device_id,
-        EventType.MESSAGE_RECEIVED,
+        kind,
         data,
         chat_kind=parse_jid(message.chat).chat_kind,
         kind=message.kind,

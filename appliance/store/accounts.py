@@ -25,11 +25,6 @@ def by_key_hash(key_hash: bytes) -> Query[Account]:
     return select(Account, "accounts", "key_hash = ?", key_hash)
 
 
-def everyone() -> Query[Account]:
-    """Every account, oldest first."""
-    return select(Account, "accounts", "1 ORDER BY created_at, id")
-
-
 def how_many() -> Query[int]:
     return count("SELECT count(*) FROM accounts")
 

@@ -4,7 +4,7 @@ import msgspec
 
 from appliance.model.message import WAITING, Message, MessageStatus
 from appliance.store.database import Transaction
-from appliance.store.query import Query, columns, count, decoder, insertion, parameters, select
+from appliance.store.query import Query, columns, decoder, insertion, parameters, select
 
 NEWEST = 50_000
 _INSERT = insertion(Message, "messages", skip=("no",))
@@ -275,12 +275,6 @@ def remember_key(tx: Transaction, account_id: str, key: str, used: Idempotent, n
         used.fingerprint,
         used.message_id,
         now_ms,
-    )
-
-
-def how_many_waiting(device_id: str) -> Query[int]:
-    return count(
-        "SELECT count(*) FROM messages WHERE device_id = ? AND status IN ('queued', 'sending')", device_id
     )
 
 

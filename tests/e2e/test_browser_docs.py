@@ -1,24 +1,13 @@
 """The documents in a real browser: code is copied, the explorer works with a key, no CSP is broken."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chromium import ARGUMENTS, CHROMIUM
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from running import Account, Running
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SIZES = {"phone": (390, 844), "desk": (1280, 900)}
 SHOWN = (
     "/docs",

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,20 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
+from chromium import ARGUMENTS, CHROMIUM
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from running import Running
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SIZES = {"phone": (390, 844), "desk": (1280, 800)}
 ARTEFACTS = Path(__file__).resolve().parents[1] / "artefacts" / "pages"
 PASSWORD = "a long enough sentence"

@@ -14,10 +14,11 @@ import httpx
 import pytest
 from bundle import BUILD_S, built
 from engine_harness import ANN, BEA, bench
+from hook import Hook, receiving
 from loopback.patch import PATCH_REASON, can_patch
 from loopback.server import LoopbackServer
 from processes import arguments, descendants, program
-from road import Hook, link_by_qr
+from road import link_by_qr
 from running import Account, Running, until
 
 from appliance import __version__
@@ -46,7 +47,7 @@ def begin(executable: Path, start: Callable[..., Running]) -> Callable[..., Runn
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    with Hook() as receiver:
+    with receiving() as receiver:
         yield receiver
 
 
@@ -107,7 +108,7 @@ def test_the_sandbox_road(begin: Callable[..., Running], hook: Hook, executable:
     account.message(sent["id"], "read")
     account.ok("POST", f"/devices/{device_id}/sandbox/receive", {"text": "Halo dari sandbox"})
     assert hook.text("Halo dari sandbox")["remoteJid"] == "999000000010@s.whatsapp.net"
-    assert "x-webhook-signature" in hook.headers[0]
+    assert "x-webhook-signature" in hook.posts[0].headers
     received = account.ok("POST", f"/devices/{device_id}/sandbox/receive", {"kind": "image"})
     until("picture", lambda: account.http.get(f"/messages/{received['id']}/media").is_success)
     account.http.close()

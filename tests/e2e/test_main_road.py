@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+from hook import Hook, receiving
 from loopback.patch import can_patch
 from loopback.phone import Phone
 from loopback.server import LoopbackServer
-from road import Hook, link_by_qr
+from road import link_by_qr
 from running import Running, until
 
 OURS, THEIRS = "628111000111", "628222000222"
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    with Hook() as receiver:
+    with receiving() as receiver:
         yield receiver
 
 
@@ -64,7 +65,7 @@ def test_link_send_receive_and_be_told(net: LoopbackServer, gateway: Running, ho
     account.message(sent["id"], "read")
 
     wa_id = net.on_phone(THEIRS, lambda phone: phone.send_text(OURS, "Halo juga"))
-    told = hook.wait("message.received", lambda b: b["data"].get("text") == "Halo juga")
+    told = hook.wait("message.received", lambda b: b["data"].get("text") == "Halo juga")["data"]
     assert told["messageId"] == wa_id
     assert told["remoteJid"] == f"{THEIRS}@s.whatsapp.net"
     assert (told["type"], told["content"]) == ("conversation", {"conversation": "Halo juga"})
@@ -90,7 +91,9 @@ def test_files_go_both_ways(net: LoopbackServer, gateway: Running, hook: Hook) -
     assert net.phones[THEIRS].download(received) == PIXEL
 
     net.on_phone(THEIRS, lambda phone: phone.send_media(OURS, "image", PIXEL))
-    told = hook.wait("image", lambda b: b["event"] == "message.received" and b["data"]["kind"] == "image")
+    told = hook.wait("image", lambda b: b["event"] == "message.received" and b["data"]["kind"] == "image")[
+        "data"
+    ]
     assert told["type"] == "imageMessage"
     assert httpx.get(told["media"]["url"]).content == PIXEL
     assert account.http.get(f"/messages/{told['id']}/media").content == PIXEL
@@ -157,7 +160,7 @@ def test_main_killed_alone_loses_no_incoming_message(
     account.connected(device_id)
 
     def told() -> set[str]:
-        return {b["data"]["text"] for b in list(hook.bodies) if b["event"] == "message.received"}
+        return {b["data"]["text"] for b in hook.events() if b["event"] == "message.received"}
 
     until("every message", lambda: set(texts) <= told(), 30)
     assert sorted(m["text"] for m in account.every("/messages")) == sorted(texts)
