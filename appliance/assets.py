@@ -122,9 +122,11 @@ def _quality(text: str) -> float:
 
 
 def _texts(folder: Path, language: str) -> dict[str, str]:
-    with (folder / "locales" / f"{language}.toml").open("rb") as file:
-        tables = tomllib.load(file)
-    return {f"{table}.{key}": text for table, texts in tables.items() for key, text in texts.items()}
+    catalogue: dict[str, str] = {}
+    for file in sorted((folder / "locales" / language).glob("*.toml")):
+        for table, texts in tomllib.loads(file.read_text("utf-8")).items():
+            catalogue |= {f"{table}.{key}": text for key, text in texts.items()}
+    return catalogue
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:

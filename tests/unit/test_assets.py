@@ -16,8 +16,13 @@ _KEY = re.compile(r"""["']([a-z_]+\.[a-zA-Z_]+)["']""")
 
 
 def catalogue(language: str) -> dict[str, str]:
-    tables = tomllib.loads((WEB / "locales" / f"{language}.toml").read_text("utf-8"))
-    return {f"{table}.{key}": text for table, texts in tables.items() for key, text in texts.items()}
+    found: dict[str, str] = {}
+    for file in (WEB / "locales" / language).glob("*.toml"):
+        for table, texts in tomllib.loads(file.read_text("utf-8")).items():
+            keys = {f"{table}.{key}": text for key, text in texts.items()}
+            assert not keys.keys() & found.keys(), f"{file.name} repeats {table}"
+            found |= keys
+    return found
 
 
 def placeholders(text: str) -> set[str]:
