@@ -126,6 +126,8 @@ def _texts(folder: Path, language: str) -> dict[str, str]:
     for file in sorted((folder / "locales" / language).glob("*.toml")):
         for table, texts in tomllib.loads(file.read_text("utf-8")).items():
             catalogue |= {f"{table}.{key}": text for key, text in texts.items()}
+    if not catalogue:
+        raise AssetsMissing(f"The texts for {language!r} are missing below {folder}.")
     return catalogue
 
 

@@ -68,7 +68,7 @@ def test_vendored_files_are_the_published_ones() -> None:
 
 
 def test_a_folder_without_the_files_is_told(tmp_path: Path) -> None:
-    with pytest.raises((AssetsMissing, FileNotFoundError)):
+    with pytest.raises(AssetsMissing):
         Assets(tmp_path)
 
 
