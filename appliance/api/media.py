@@ -9,13 +9,14 @@ from litestar import Request, Response, get, post
 from litestar.response import Stream
 
 from appliance.api.decoding import fitted, json_object
-from appliance.api.forms import FilePart, is_form, read_form
+from appliance.api.forms import is_form, read_form
 from appliance.api.frame import add_header
 from appliance.api.idempotency_key import fingerprint
 from appliance.api.message_answers import MessageAnswer
 from appliance.api.messages import ExpiresIn
 from appliance.api.problems import RangeNotSatisfiable
 from appliance.api.sending import DryRun, Sending
+from appliance.form_stream import FilePart
 from appliance.gateway import media_links
 from appliance.gateway.drafts import Draft
 from appliance.gateway.gateway import Gateway

@@ -12,8 +12,8 @@ MAY = {
     "store": {"store", "model"},
     "engine": {"engine", "model"},
     "gateway": {"gateway", "model", "store", "engine.base"},
-    "api": {"api", "gateway", "store", "model", "assets", "engine.base"},
-    "dashboard": {"dashboard", "gateway", "store", "model", "assets"},
+    "api": {"api", "gateway", "store", "model", "assets", "form_stream", "engine.base"},
+    "dashboard": {"dashboard", "gateway", "store", "model", "assets", "form_stream"},
 }
 ROOT = {"__main__", "cli", "runtime", "house", "server", "chores", "control", "config"}
 ONLY_IN = {
