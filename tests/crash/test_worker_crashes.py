@@ -7,10 +7,10 @@ import signal
 import sys
 from pathlib import Path
 
-from engine_harness import Bench, bench, until
+from engine_harness import Bench, bench, linked_bench, until
 
 from appliance.engine import spool
-from appliance.engine.base import OutgoingMessage, SendEnded, StateChanged
+from appliance.engine.base import MessageIn, OutgoingMessage, SendEnded, StateChanged
 from appliance.engine.launcher import ForkServerLauncher
 from appliance.engine.session import RealSession
 from appliance.model.device import DeviceStatus
@@ -23,8 +23,8 @@ def to(number: str, text: str) -> OutgoingMessage:
     return OutgoingMessage(f"{number}@s.whatsapp.net", "text", text)
 
 
-async def write(b: Bench, text: str) -> None:
-    await asyncio.to_thread(b.net.on_phone, CYD, lambda p: p.send_text(ANN, text))
+async def write(b: Bench, text: str, writer: str = CYD) -> None:
+    await asyncio.to_thread(b.net.on_phone, writer, lambda p: p.send_text(ANN, text))
 
 
 async def two(b: Bench) -> tuple[RealSession, RealSession]:
@@ -105,6 +105,64 @@ async def test_main_killed_with_unacknowledged_events(tmp_path: Path) -> None:
         assert not spool.mark_of(spec.folder)
         await b.session("a", linked=True).start()
         await b.heard.state("a", DeviceStatus.CONNECTED, since)
+
+
+async def test_a_worker_killed_while_it_ends_has_kept_what_it_held(tmp_path: Path) -> None:
+    """The spool is there before the end of the send that the worker waits for when main is gone."""
+    async with linked_bench(tmp_path) as b:
+        b.net.faults.withhold_acks = True
+        spec = b.spec("d1", linked=True)
+        parent = await _start_parent(b, spec.folder, BEA)
+        assert parent.stdout is not None
+        worker = int((await _line(parent.stdout, "connected")).split()[1])
+        await asyncio.to_thread(b.net.on_phone, BEA, lambda p: p.wait_for("last words"))
+        for n in range(5):
+            await write(b, f"held {n}", BEA)
+            await _line(parent.stdout, f"held {n}")
+        parent.kill()
+        await parent.wait()
+        await until(lambda: spool.mark_of(spec.folder) is not None)
+        assert _alive(worker)
+        os.kill(worker, signal.SIGKILL)
+        assert await _recovered(b) == [f"held {n}" for n in range(5)]
+
+
+async def test_a_worker_killed_while_main_stops_it_has_kept_what_it_held(tmp_path: Path) -> None:
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
+        b.heard.acknowledges = False
+        for n in range(5):
+            await write(b, f"held {n}", BEA)
+            await b.heard.text("d1", f"held {n}")
+        pid = pid_of(session)
+        stopping = asyncio.create_task(session.stop())
+        await until(lambda: spool.mark_of(b.spec("d1").folder) is not None)
+        assert _alive(pid)
+        os.kill(pid, signal.SIGKILL)
+        await stopping
+        b.heard.acknowledges = True
+        assert await _recovered(b) == [f"held {n}" for n in range(5)]
+
+
+async def test_a_worker_whose_last_words_are_acknowledged_leaves_no_spool(tmp_path: Path) -> None:
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
+        b.heard.acknowledges = False
+        await write(b, "acknowledged late", BEA)
+        await b.heard.text("d1", "acknowledged late")
+        stopping = asyncio.create_task(session.stop())
+        await until(lambda: spool.mark_of(b.spec("d1").folder) is not None)
+        b.heard.acknowledges = True
+        b.heard.acknowledge_all()
+        await stopping
+        assert spool.mark_of(b.spec("d1").folder) is None
+
+
+async def _recovered(b: Bench) -> list[str]:
+    """The texts that the spool of device `d1` tells."""
+    since = len(b.heard.incoming)
+    await b.engine.recover(b.spec("d1", linked=True))
+    return [str(message.text) for message in b.heard.of("d1", MessageIn, since)]
 
 
 async def test_main_killed_while_a_message_is_being_sent(tmp_path: Path) -> None:

@@ -87,19 +87,40 @@ def bodies(*numbers: int) -> list[bytes]:
 
 def test_a_spool_gives_back_what_was_written(tmp_path: Path) -> None:
     assert spool.read(tmp_path) == []
-    spool.write(tmp_path, bodies(1, 2))
+    spool.Spool(tmp_path).keep(bodies(1, 2))
     assert spool.read(tmp_path) == [wire.Told(5, 1, event(1)), wire.Told(5, 2, event(2))]
     assert [path.name for path in tmp_path.iterdir()] == ["spool"]
 
 
 def test_a_second_spool_comes_after_the_first(tmp_path: Path) -> None:
-    spool.write(tmp_path, bodies(1))
-    spool.write(tmp_path, bodies(2))
+    spool.Spool(tmp_path).keep(bodies(1))
+    spool.Spool(tmp_path).keep(bodies(2))
     assert [told.seq for told in spool.read(tmp_path)] == [1, 2]
 
 
+def test_a_worker_replaces_its_own_spool_and_leaves_an_earlier_one(tmp_path: Path) -> None:
+    spool.Spool(tmp_path).keep(bodies(1))
+    mine = spool.Spool(tmp_path)
+    mine.keep(bodies(2, 3))
+    mine.keep(bodies(3, 4))
+    assert [told.seq for told in spool.read(tmp_path)] == [1, 3, 4]
+    mark = spool.mark_of(tmp_path)
+    mine.keep(bodies(3, 4))
+    assert spool.mark_of(tmp_path) == mark
+    mine.keep([])
+    assert [told.seq for told in spool.read(tmp_path)] == [1]
+
+
+def test_a_spool_of_which_nothing_is_left_disappears(tmp_path: Path) -> None:
+    mine = spool.Spool(tmp_path)
+    mine.keep([])
+    mine.keep(bodies(1))
+    mine.keep([])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_torn_spool_gives_what_is_whole(tmp_path: Path) -> None:
-    spool.write(tmp_path, bodies(1, 2, 3))
+    spool.Spool(tmp_path).keep(bodies(1, 2, 3))
     file = spool.spool_file(tmp_path)
     whole = file.read_bytes()
     file.write_bytes(whole[:-3])
@@ -108,16 +129,16 @@ def test_a_torn_spool_gives_what_is_whole(tmp_path: Path) -> None:
     spoiled[len(whole) // 2] ^= 0xFF
     file.write_bytes(spoiled)
     assert [told.seq for told in spool.read(tmp_path)] == [1]
-    spool.write(tmp_path, bodies(4))
+    spool.Spool(tmp_path).keep(bodies(4))
     assert [told.seq for told in spool.read(tmp_path)] == [1, 4]
 
 
 def test_only_the_spool_that_was_read_is_deleted(tmp_path: Path) -> None:
-    spool.write(tmp_path, bodies(1))
+    spool.Spool(tmp_path).keep(bodies(1))
     mark = spool.mark_of(tmp_path)
-    spool.write(tmp_path, bodies(2))
+    spool.Spool(tmp_path).keep(bodies(2))
     spool.delete(tmp_path, mark)
     assert len(spool.read(tmp_path)) == 2
     spool.delete(tmp_path, spool.mark_of(tmp_path))
     assert spool.read(tmp_path) == []
-    spool.delete(tmp_path, 0)
+    spool.delete(tmp_path, None)

@@ -56,6 +56,7 @@ class SessionLoop:
         self._folder = Path(start.folder)
         self._outlet = Outlet(sock)
         self._backlog = Backlog(self._outlet, start.incarnation)
+        self._spool = spool.Spool(self._folder)
         self._name = f"{start.device_id}-{start.incarnation}".encode()
         self.calls = Calls(library, self._name, lock)
         self._translator = Translator(self.calls, start.linked)
@@ -75,11 +76,13 @@ class SessionLoop:
         threading.Thread(target=self._session, name="session", daemon=True).start()
         self._serve()
         self._backlog.close()
+        self._keep()
         self._commands.settle(_SENDS_S)
         self._begin_finish()
         self._finisher.join()
-        if rest := self._backlog.rest():
-            spool.write(self._folder, rest)
+        rest = self._backlog.rest()
+        self._spool.keep(rest)
+        if rest:
             log.warning("spooled %d", len(rest))
 
     def release(self) -> None:
@@ -196,9 +199,17 @@ class SessionLoop:
                 self._ending.set()
                 self._finisher.start()
 
+    def _keep(self) -> None:
+        """Put what is not acknowledged on the disk now: whoever ends us may not wait for the rest of it."""
+        try:
+            self._spool.keep(self._backlog.rest())
+        except OSError as error:
+            log.error("not spooled: %s", error.strerror)
+
     def _finish(self) -> None:
         """Stop what comes in, tell what came, wait for its acknowledgement; each within its own limit, for
         the library may hang."""
+        self._keep()
         hanging = threading.Thread(target=self.calls.disconnect, name="disconnect", daemon=True)
         hanging.start()
         hanging.join(_DISCONNECT_S)
@@ -216,5 +227,6 @@ class SessionLoop:
         while time.monotonic() < deadline:
             seen = self._happened_count
             time.sleep(_QUIET_S)
+            self._keep()
             if self._happened_count == seen and not self._happenings.unfinished_tasks:
                 return
