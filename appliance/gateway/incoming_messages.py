@@ -15,7 +15,7 @@ from appliance.model.ids import new_id
 from appliance.model.jid import parse_jid
 from appliance.model.media import MediaFile, MediaState
 from appliance.model.message import Message
-from appliance.store import media, messages
+from appliance.store import chats, media, messages
 from appliance.store.database import Transaction
 
 AfterCommit = Callable[[], None]
@@ -41,6 +41,8 @@ class IncomingMessages:
                 media.insert(tx, file)
                 message = msgspec.structs.replace(message, media_id=file.id, told=False)
             messages.insert_once(tx, message)
+            if message.participant is None and not message.from_me and arrived.push_name:
+                chats.learn_name(tx, device.id, message.chat, arrived.push_name)
             return self._tell(tx, message)
         if known.type == UNDECRYPTABLE and message.type != UNDECRYPTABLE:
             return self._decrypted(tx, device, known, message, arrived)

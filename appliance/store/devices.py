@@ -3,6 +3,7 @@
 from typing import Any
 
 from appliance.model.device import Device
+from appliance.store import chats
 from appliance.store.database import Transaction
 from appliance.store.query import Query, columns, count, decoder, insertion, parameters, select
 
@@ -109,6 +110,8 @@ def learn_pair(tx: Transaction, device_id: str, lid: str, phone_jid: str) -> boo
     tx.run(
         "UPDATE OR IGNORE messages SET chat = ? WHERE device_id = ? AND chat = ?", phone_jid, device_id, lid
     )
+    for chat in (lid, phone_jid):
+        chats.find_newest(tx, device_id, chat)
     return True
 
 

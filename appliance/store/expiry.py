@@ -1,6 +1,8 @@
 """Deleting what is too old, a bounded number of rows at a time."""
 
+from appliance.store import chats
 from appliance.store.database import Transaction
+from appliance.store.query import Query
 
 DAY_MS = 24 * 3600 * 1000
 OLDEST = 5_000
@@ -42,11 +44,16 @@ def deliveries(tx: Transaction, before_ms: int, limit: int) -> int:
 
 def messages(tx: Transaction, before_ms: int, limit: int) -> int:
     """Old messages that no longer wait for anything."""
-    return tx.run(
-        "DELETE FROM messages WHERE no IN (SELECT no FROM "
-        "(SELECT no, created_at, told, status FROM messages ORDER BY no LIMIT ?) WHERE created_at < ? "
-        "AND told = 1 AND (status IS NULL OR status NOT IN ('queued', 'sending')) LIMIT ?)",
-        OLDEST,
-        before_ms,
-        limit,
+    rows = tx.all(
+        Query(
+            "DELETE FROM messages WHERE no IN (SELECT no FROM "
+            "(SELECT no, created_at, told, status FROM messages ORDER BY no LIMIT ?) WHERE created_at < ? "
+            "AND told = 1 AND (status IS NULL OR status NOT IN ('queued', 'sending')) LIMIT ?) "
+            "RETURNING device_id, chat",
+            (OLDEST, before_ms, limit),
+            lambda row: (str(row[0]), str(row[1])),
+        )
     )
+    for device_id, chat in set(rows):
+        chats.find_newest(tx, device_id, chat)
+    return len(rows)

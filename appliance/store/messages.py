@@ -3,12 +3,13 @@
 import msgspec
 
 from appliance.model.message import WAITING, Message, MessageStatus
+from appliance.store import chats
 from appliance.store.database import Transaction
-from appliance.store.query import Query, columns, decoder, insertion, parameters, select
+from appliance.store.query import Query, columns, count, decoder, insertion, parameters, select
 
 NEWEST = 50_000
 _INSERT = insertion(Message, "messages", skip=("no",))
-_INSERT_ONCE = insertion(Message, "messages", skip=("no",), replace="ON CONFLICT DO NOTHING")
+_INSERT_ONCE = insertion(Message, "messages", skip=("no",), replace="ON CONFLICT DO NOTHING RETURNING no")
 # The partial index is only used when its own condition stands in the query word for word.
 _IS_WAITING = "status IN ('queued', 'sending')"
 
@@ -36,13 +37,18 @@ class Waiting(msgspec.Struct, frozen=True):
 
 def insert(tx: Transaction, message: Message) -> int:
     """Store a message; returns its row number."""
-    return tx.insert(_INSERT, *parameters(message, ("no",)))
+    no = tx.insert(_INSERT, *parameters(message, ("no",)))
+    chats.move_up(tx, message, no)
+    return no
 
 
 def insert_once(tx: Transaction, message: Message) -> bool:
     """Store a message unless the device has it already (same chat, author and WhatsApp id); True when it
     was stored."""
-    return tx.run(_INSERT_ONCE, *parameters(message, ("no",))) == 1
+    no = tx.one(count(_INSERT_ONCE, *parameters(message, ("no",))))
+    if no is not None:
+        chats.move_up(tx, message, no)
+    return no is not None
 
 
 def by_id(account_id: str, any_id: str) -> Query[Message]:

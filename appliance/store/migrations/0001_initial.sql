@@ -52,6 +52,13 @@ CREATE INDEX messages_waiting ON messages(device_id, no) WHERE status IN ('queue
 CREATE INDEX messages_refused ON messages(device_id, created_at) WHERE error_code IS NOT NULL;
 CREATE INDEX messages_untold ON messages(device_id, no) WHERE told = 0;
 
+-- Each conversation's newest message, kept with every insertion: finding it again would read all messages.
+CREATE TABLE chats (
+    device_id TEXT NOT NULL REFERENCES devices(id) ON DELETE CASCADE,
+    chat TEXT NOT NULL, account_id TEXT NOT NULL, last_no INTEGER NOT NULL, push_name TEXT, PRIMARY KEY (device_id, chat)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX chats_newest ON chats(account_id, last_no);
+
 -- In groups every participant climbs the ladder alone.
 CREATE TABLE receipts (
     message_no INTEGER NOT NULL REFERENCES messages(no) ON DELETE CASCADE,

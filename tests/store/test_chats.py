@@ -1,0 +1,152 @@
+"""Conversations: newest first, each with its newest message, whatever happens to the messages."""
+
+import random
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from appliance.model.account import Account
+from appliance.model.device import Device, DeviceStatus
+from appliance.model.ids import new_id
+from appliance.model.message import Message
+from appliance.store import accounts, chats, devices, expiry, messages
+from appliance.store.database import Database, StoreSettings, Transaction
+from appliance.store.migrate import migrate
+from appliance.store.query import Query
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[Database]:
+    path = tmp_path / "gateway.db"
+    migrate(path, StoreSettings())
+    database = Database(path, StoreSettings())
+    await database.open()
+    yield database
+    await database.close()
+
+
+def owner(tx: Transaction, email: str = "a@example.test") -> Account:
+    account = Account(
+        id=new_id(),
+        email=email,
+        name="A",
+        role="user",
+        password_hash="x",
+        key_hash=email.encode(),
+        key_sealed=b"s",
+        key_rotated_at=0,
+        created_at=0,
+    )
+    accounts.insert(tx, account)
+    return account
+
+
+def phone(tx: Transaction, account: Account) -> Device:
+    device = Device(
+        id=new_id(),
+        account_id=account.id,
+        name="d",
+        sandbox=True,
+        status=DeviceStatus.CONNECTED,
+        created_at=0,
+    )
+    devices.insert(tx, device)
+    return device
+
+
+def message(device: Device, chat: str, text: str = "x", at: int = 1) -> Message:
+    return Message(
+        id=new_id(),
+        account_id=device.account_id,
+        device_id=device.id,
+        wa_id=new_id(),
+        chat=chat,
+        from_me=False,
+        kind="text",
+        type="conversation",
+        text=text,
+        created_at=at,
+    )
+
+
+async def listed(db: Database, device: Device, *, only: bool = True) -> list[tuple[str, str | None]]:
+    query = chats.page(device.account_id, device.id if only else None, None, 1000)
+    return [(chat.chat, chat.text) for chat in await db.reader.all(query)]
+
+
+async def test_the_chat_written_in_last_comes_first(db: Database) -> None:
+    account = await db.transaction(owner)
+    one = await db.transaction(lambda tx: phone(tx, account))
+    two = await db.transaction(lambda tx: phone(tx, account))
+    for device, chat, text in ((one, "a", "1"), (one, "b", "2"), (two, "a", "3"), (one, "a", "4" * 500)):
+        await db.transaction(partial(messages.insert, message=message(device, chat, text)))
+    assert await listed(db, one) == [("a", "4" * chats.EXCERPT), ("b", "2")]
+    assert await listed(db, one, only=False) == [("a", "4" * chats.EXCERPT), ("a", "3"), ("b", "2")]
+    first = (await db.reader.all(chats.page(account.id, None, None, 1)))[0]
+    rest = await db.reader.all(chats.page(account.id, None, first.no, 10))
+    assert [chat.text for chat in rest] == ["3", "2"]
+
+
+async def test_another_account_sees_nothing(db: Database) -> None:
+    account = await db.transaction(owner)
+    stranger = await db.transaction(lambda tx: owner(tx, "b@example.test"))
+    device = await db.transaction(lambda tx: phone(tx, account))
+    await db.transaction(lambda tx: messages.insert(tx, message(device, "a")))
+    assert await db.reader.all(chats.page(stranger.id, device.id, None, 10)) == []
+    assert await db.reader.one(chats.of(stranger.id, device.id, "a")) is None
+    assert await db.reader.one(chats.of(account.id, device.id, "a")) is not None
+
+
+async def test_a_groups_subject_is_its_name_and_else_what_the_other_side_calls_itself(db: Database) -> None:
+    account = await db.transaction(owner)
+    device = await db.transaction(lambda tx: phone(tx, account))
+
+    def fill(tx: Transaction) -> None:
+        for chat in ("1@s.whatsapp.net", "2@g.us", "3@s.whatsapp.net"):
+            messages.insert_once(tx, message(device, chat))
+        chats.learn_name(tx, device.id, "1@s.whatsapp.net", "Budi")
+        devices.name_chat(tx, device.id, "2@g.us", "Family")
+
+    await db.transaction(fill)
+    found = await db.reader.all(chats.page(account.id, None, None, 10))
+    assert [chat.name for chat in found] == [None, "Family", "Budi"]
+
+
+async def test_a_repeated_message_does_not_move_its_chat(db: Database) -> None:
+    account = await db.transaction(owner)
+    device = await db.transaction(lambda tx: phone(tx, account))
+    twice = message(device, "a")
+    assert await db.transaction(lambda tx: messages.insert_once(tx, twice))
+    await db.transaction(lambda tx: messages.insert_once(tx, message(device, "b")))
+    repeat = message(device, "a")
+    repeat.wa_id = twice.wa_id
+    assert not await db.transaction(lambda tx: messages.insert_once(tx, repeat))
+    assert [chat for chat, _ in await listed(db, device)] == ["b", "a"]
+
+
+async def test_chats_follow_whatever_happens_to_messages(db: Database) -> None:
+    account = await db.transaction(owner)
+    device = await db.transaction(lambda tx: phone(tx, account))
+    chance = random.Random(7)
+    newest = Query(
+        "SELECT chat, max(no) FROM messages GROUP BY chat ORDER BY 2 DESC", (), lambda row: (row[0], row[1])
+    )
+
+    def step(tx: Transaction, at: int) -> None:
+        what = chance.random()
+        if what < 0.1:
+            n = chance.randrange(10)
+            devices.learn_pair(tx, device.id, f"{n}@lid", f"{n}@s.whatsapp.net")
+        elif what < 0.2:
+            expiry.messages(tx, at - 30, 10)
+        else:
+            server = "lid" if chance.random() < 0.3 else "s.whatsapp.net"
+            messages.insert_once(tx, message(device, f"{chance.randrange(10)}@{server}", at=at))
+
+    for at in range(400):
+        await db.transaction(partial(step, at=at))
+        if at % 20 == 0:
+            found = await db.reader.all(chats.page(account.id, device.id, None, 100))
+            assert [(chat.chat, chat.no) for chat in found] == await db.reader.all(newest)
