@@ -14,7 +14,7 @@ from appliance.model.message import Message
 from appliance.store import accounts, chats, devices, expiry, messages
 from appliance.store.database import Database, StoreSettings, Transaction
 from appliance.store.migrate import migrate
-from appliance.store.query import Query
+from appliance.store.query import Query, count
 
 
 @pytest.fixture
@@ -133,6 +133,7 @@ async def test_chats_follow_whatever_happens_to_messages(db: Database) -> None:
     newest = Query(
         "SELECT chat, max(no) FROM messages GROUP BY chat ORDER BY 2 DESC", (), lambda row: (row[0], row[1])
     )
+    kept = count("SELECT count(*) FROM chats")
 
     def step(tx: Transaction, at: int) -> None:
         what = chance.random()
@@ -150,3 +151,4 @@ async def test_chats_follow_whatever_happens_to_messages(db: Database) -> None:
         if at % 20 == 0:
             found = await db.reader.all(chats.page(account.id, device.id, None, 100))
             assert [(chat.chat, chat.no) for chat in found] == await db.reader.all(newest)
+            assert await db.reader.one(kept) == len(found)
