@@ -3,11 +3,9 @@
 import msgspec
 
 from appliance.gateway.gateway import Gateway
+from appliance.gateway.restrictions import Restriction, restriction_of
 from appliance.model.device import Device, DeviceStatus
-from appliance.model.errors import ReachoutRestricted
-from appliance.store import deliveries, refused_sends
-
-_LOOK_BACK_MS = 24 * 3600 * 1000
+from appliance.store import deliveries
 
 
 class SendBudget(msgspec.Struct, rename="camel"):
@@ -16,14 +14,6 @@ class SendBudget(msgspec.Struct, rename="camel"):
     limit: int
     remaining: int
     reset_at: int
-
-
-class Restriction(msgspec.Struct, rename="camel"):
-    """WhatsApp refused a message to a new contact at `refused_at` (ms); `until` (ms) when it said how
-    long."""
-
-    refused_at: int
-    until: int | None
 
 
 class Ban(msgspec.Struct, rename="camel"):
@@ -66,20 +56,9 @@ async def limits_of(gateway: Gateway, device: Device, client_version: str | None
         device_id=device.id,
         status=device.status,
         rate_limit=SendBudget(rate.limit, rate.remaining, rate.reset_at),
-        restriction=await _restriction(gateway, device),
+        restriction=await restriction_of(gateway.reader, gateway.clock, device),
         ban=Ban(device.until) if device.status is DeviceStatus.BANNED else None,
         client=Client(client_version, device.status is DeviceStatus.OUTDATED),
         queue=Backlog(gateway.outbox.waiting(device.id)),
         webhooks=Backlog(backlog or 0),
     )
-
-
-async def _restriction(gateway: Gateway, device: Device) -> Restriction | None:
-    now = gateway.clock.now_ms()
-    found = await gateway.reader.one(
-        refused_sends.latest(device.account_id, device.id, ReachoutRestricted.code, now - _LOOK_BACK_MS)
-    )
-    if found is None:
-        return None
-    until = msgspec.json.decode(found.details).get("until")
-    return None if until is not None and until <= now else Restriction(found.created_at, until)

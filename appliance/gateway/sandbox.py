@@ -173,6 +173,14 @@ class Sandbox:
         told_as = event_no or await self._told_as(row)
         return Received(row.id, told_as, row.wa_id or "", row.chat, row.timestamp or 0, wanted.count)
 
+    async def hear(
+        self, account_id: str, device_id: str, kind: str, phone: str, text: str | None
+    ) -> Received:
+        """Somebody with that number writes a text, or sends a sample file of that kind. Raises as
+        `receive`."""
+        message = PretendMessage(kind=kind, phone=phone, text=text)
+        return await self.receive(account_id, device_id, SandboxMessage(message=message))
+
     async def _write(
         self, device: Device, message: PretendMessage, wanted: SandboxMessage
     ) -> tuple[str, int | None]:
