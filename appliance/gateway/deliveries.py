@@ -253,7 +253,7 @@ class DeliveryWorker:
             if (defect := unsendable(delivery)) is not None:
                 log.error("delivery_unsendable", extra={"reason": defect, "delivery_no": delivery.no})
                 return given_up(delivery, defect, at_ms)
-            answer = await attempt(self._client(), receiver, delivery, self._clock)
+            answer = await attempt(self._client(), receiver, delivery, self._clock, at_ms)
         except Exception:
             log.exception("delivery_crashed", extra={"delivery_no": delivery.no})
             answer = Answer(error="internal")

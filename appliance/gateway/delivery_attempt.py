@@ -19,6 +19,8 @@ ANSWER_KEPT = 1024
 ANSWER_WAIT_S = 1.0
 """How long the rest of an answer may take after its status: the status alone decides."""
 
+SHOWN = b"Shown by the inspector. Nothing was sent."
+
 # The first class that fits counts: the narrower ones stand first.
 _ERRORS: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ConnectionTimeoutError, "connect_timeout"),
@@ -93,14 +95,17 @@ def unsendable(delivery: Claimed) -> str | None:
 
 
 async def attempt(
-    client: aiohttp.ClientSession, receiver: Receiver, delivery: Claimed, clock: Clock
+    client: aiohttp.ClientSession, receiver: Receiver, delivery: Claimed, clock: Clock, at_ms: int
 ) -> Answer:
-    """POST the delivery's body as it is stored. Never raises for what the receiver or the network does."""
+    """POST the delivery's body as it is stored, dated `at_ms`. Never raises for what the receiver or the
+    network does."""
     assert delivery.body is not None
+    if receiver.endpoint.is_inspector:
+        return Answer(status=200, body=SHOWN)
     started = clock.monotonic()
     answer = Answer()
     try:
-        headers = receiver.headers(delivery, delivery.body, clock.now_ms())
+        headers = receiver.headers(delivery, delivery.body, at_ms)
         await _exchange(client, receiver.url, headers, delivery.body, answer)
     except AddressForbidden as refusal:
         answer.error, answer.forbidden = "address_forbidden", str(refusal)

@@ -1,7 +1,7 @@
 """Webhook endpoints: made, changed, tested and replayed by the account they belong to."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import msgspec
 
@@ -22,7 +22,15 @@ from appliance.model.clock import Clock
 from appliance.model.errors import Conflict, NextStep, NotFound
 from appliance.model.event import EventType
 from appliance.model.ids import new_id
-from appliance.model.webhook import Delivery, DeliveryStatus, Endpoint, EndpointFilters, EndpointStatus
+from appliance.model.jid import ChatKind
+from appliance.model.webhook import (
+    INSPECTOR_URL,
+    Delivery,
+    DeliveryStatus,
+    Endpoint,
+    EndpointFilters,
+    EndpointStatus,
+)
 from appliance.store import deliveries, devices, events, webhooks
 from appliance.store.database import Database, Reader, Transaction
 
@@ -106,6 +114,27 @@ class Webhooks:
             _check_device(tx, endpoint)
             webhooks.insert(tx, endpoint)
             return endpoint
+
+        return await self._db.transaction(write)
+
+    async def inspector(self, account_id: str) -> Endpoint:
+        """The account's inspector: an endpoint for everything whose requests are only shown; it is made
+        when there is none."""
+        fresh = Endpoint(
+            id=new_id(),
+            account_id=account_id,
+            url=INSPECTOR_URL,
+            events=list(EventType),
+            filters=EndpointFilters(chat_kinds=list(get_args(ChatKind))),
+            secret_sealed=self.seal.seal_secret(new_secret()),
+            created_at=self._clock.now_ms(),
+        )
+
+        def write(tx: Transaction) -> Endpoint:
+            known = tx.one(webhooks.by_url(account_id, INSPECTOR_URL))
+            if known is None:
+                webhooks.insert(tx, fresh)
+            return known or fresh
 
         return await self._db.transaction(write)
 

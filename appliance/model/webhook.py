@@ -6,6 +6,9 @@ import msgspec
 
 from appliance.model.event import EventType
 
+INSPECTOR_URL = "inspector:"
+"""The address of an endpoint whose requests are shown in the dashboard instead of being sent anywhere."""
+
 
 class EndpointStatus(StrEnum):
     OK = "ok"
@@ -63,6 +66,11 @@ class Endpoint(msgspec.Struct, kw_only=True):
     probe_at: int | None = None
     catching_up: bool = False
     created_at: int
+
+    @property
+    def is_inspector(self) -> bool:
+        """Whether its requests are shown in the dashboard instead of being sent."""
+        return self.url == INSPECTOR_URL
 
 
 class Delivery(msgspec.Struct, kw_only=True):

@@ -41,6 +41,11 @@ def by_id(account_id: str, endpoint_id: str) -> Query[Endpoint]:
     return select(Endpoint, "endpoints", "account_id = ? AND id = ?", account_id, endpoint_id)
 
 
+def by_url(account_id: str, url: str) -> Query[Endpoint]:
+    """The account's endpoints with that address, the oldest first."""
+    return select(Endpoint, "endpoints", "account_id = ? AND url = ? ORDER BY no", account_id, url)
+
+
 def of_any_account(endpoint_ids: str) -> Query[Endpoint]:
     """The endpoints whose ids stand in the JSON array: for the delivery worker, which serves all accounts."""
     return select(Endpoint, "endpoints", "id IN (SELECT value FROM json_each(?))", endpoint_ids)
