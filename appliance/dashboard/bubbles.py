@@ -115,7 +115,7 @@ def bubbles(rows: Iterable[Message], around: Surroundings) -> list[Bubble]:
     marks: dict[int, list[Message]] = {}
     taken: set[int] = set()
     for mark in {row.no: row for row in [*ordered, *around.marks] if row.kind in MARKS}.values():
-        message = shown.get(target_of(mark))
+        message = shown.get(target_of(mark) or "")
         if message is not None and _may_mark(mark, message):
             marks.setdefault(message.no, []).append(mark)
             taken.add(mark.no)

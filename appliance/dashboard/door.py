@@ -11,6 +11,7 @@ from litestar.types import ExceptionHandlersMap
 from appliance.assets import STATIC_PATH
 from appliance.dashboard.forms import FORM_TYPE, Form
 from appliance.dashboard.pages import Page, Pages, go_to, login_path, to_login
+from appliance.dashboard.uploads import UPLOAD
 from appliance.dashboard.visitor import (
     DashboardSettings,
     LoginNeeded,
@@ -20,6 +21,7 @@ from appliance.dashboard.visitor import (
     recognise,
     stranger,
 )
+from appliance.form_stream import FORM_TYPE as UPLOAD_TYPE
 from appliance.gateway.gateway import Gateway
 from appliance.model import errors
 from appliance.model.errors import GatewayError
@@ -87,11 +89,13 @@ class Door:
         visitor = await self.visitor(request)
         if request.method in {"GET", "HEAD", "OPTIONS"}:
             return None
-        if not request.headers.get("content-type", "").startswith(FORM_TYPE):
+        is_upload = bool(request.route_handler.opt.get(UPLOAD))
+        if not request.headers.get("content-type", "").startswith(UPLOAD_TYPE if is_upload else FORM_TYPE):
             return self._say(visitor, 415, "problem.refused", "problem.not_a_form")
         if not origin_is_ours(request, self._settings):
             return self._say(visitor, 403, "problem.refused", "problem.foreign_origin")
-        if not visitor.may_post(Form(await request.form()).text("csrf")):
+        # A form with a file is checked as it is read: its token stands before the file.
+        if not is_upload and not visitor.may_post(Form(await request.form()).text("csrf")):
             return self._say(visitor, 403, "problem.refused", "problem.form_expired")
         return None
 

@@ -45,13 +45,14 @@ class Problem(msgspec.Struct, frozen=True):
 class Part(msgspec.Struct, frozen=True):
     """A part of a page that renews itself. `version` says when it changed; empty: whenever its HTML did.
 
-    `is_announced`: screen readers say what is new in it.
+    `is_announced`: screen readers say what is new in it; `frame` is the template of what stands around it.
     """
 
     template: str
     values: dict[str, Any]
     version: str = ""
     is_announced: bool = False
+    frame: str = "_part.html"
 
     def version_of(self, html: str) -> str:
         return hashlib.sha256((self.version or html).encode()).hexdigest()[:DIGEST_LENGTH]
@@ -73,7 +74,7 @@ class Pages:
         and every `every_s` seconds if that is given."""
         inner = self._framed(part, self._render(visitor, part.template, part.values))
         frame = {"url": url, "inner": inner, "every_s": every_s, "is_announced": part.is_announced}
-        return Markup(self._render(visitor, "_part.html", frame))  # noqa: S704
+        return Markup(self._render(visitor, part.frame, frame))  # noqa: S704
 
     def refresh(self, visitor: Visitor, seen: str, part: Part) -> Page:
         """The part's newest self, or 204 when that is what the browser already shows: then nothing moves,
