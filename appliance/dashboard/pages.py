@@ -76,6 +76,18 @@ class Pages:
         frame = {"url": url, "inner": inner, "every_s": every_s, "is_announced": part.is_announced}
         return Markup(self._render(visitor, part.frame, frame))  # noqa: S704
 
+    def still(self, visitor: Visitor, part: Part) -> Markup:
+        """The part as it is now: it does not renew itself."""
+        return self._framed(part, self._render(visitor, part.template, part.values))
+
+    def fragment(
+        self, visitor: Visitor, template: str, *, status: int = 200, says: str = "", **values: Any
+    ) -> Page:
+        """A piece of a page for a script that asked for it; `says` is an event for the page around it."""
+        headers = {**PRIVATE, "HX-Trigger": says} if says else PRIVATE
+        html = self._render(visitor, template, values)
+        return Response(html, status_code=status, media_type=HTML, headers=headers)
+
     def refresh(self, visitor: Visitor, seen: str, part: Part) -> Page:
         """The part's newest self, or 204 when that is what the browser already shows: then nothing moves,
         no focus is lost and a screen reader stays quiet."""
@@ -108,8 +120,11 @@ class Pages:
         return self._assets.render(template, visitor.language, visitor=visitor, version=__version__, **values)
 
 
-def go_to(visitor: Visitor, path: str) -> Page:
-    """See Other: after a form, so that reloading does not send it again."""
+def go_to(visitor: Visitor, path: str, *, by_script: bool = False) -> Page:
+    """See Other: after a form, so that reloading does not send it again. `by_script`: the form was sent by
+    htmx, which takes the whole page there."""
+    if by_script:
+        return Response("", status_code=200, media_type=HTML, headers={**PRIVATE, "HX-Redirect": path})
     headers = {**PRIVATE, "Location": path}
     return Response("", status_code=303, media_type=HTML, headers=headers, cookies=visitor.cookies)
 
