@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from crash.kill_loop import OURS, THEIRS
+from crash.kill_loop import OURS
+from crash.mixed_traffic import THEIRS
 from loopback.patch import PATCH_REASON, can_patch
 from loopback.server import LoopbackServer
 from road import link_by_qr
