@@ -41,9 +41,14 @@ def hex_signature(secret: str, body: bytes) -> str:
     return hmac.digest(secret.encode("utf-8"), body, hashlib.sha256).hex()
 
 
+def standard_key(secret: str) -> bytes:
+    """The key of the Standard Webhooks form: what `whsec_…` decodes to, else the whole secret."""
+    return _decoded(secret) or secret.encode("utf-8")
+
+
 def standard_signature(secret: str, message_id: str, timestamp_s: int, body: bytes) -> str:
-    """`v1,` and the base64 of HMAC-SHA256 of `id.timestamp.body`; the key is what `whsec_…` decodes to."""
-    key = _decoded(secret) or secret.encode("utf-8")
+    """`v1,` and the base64 of HMAC-SHA256 of `id.timestamp.body`; the key is `standard_key`."""
+    key = standard_key(secret)
     signed = f"{message_id}.{timestamp_s}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode("ascii")
 
