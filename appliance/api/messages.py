@@ -16,7 +16,7 @@ from appliance.gateway.gateway import Gateway
 from appliance.model.account import Account
 from appliance.model.errors import NotFound
 from appliance.model.message import MessageStatus
-from appliance.store import devices, messages
+from appliance.store import devices, message_list, messages
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]
 Mentions = Annotated[list[str], msgspec.Meta(max_length=1_024)]
@@ -36,7 +36,7 @@ class SendText(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class MessagesPage(Page, rename="camel", forbid_unknown_fields=True, kw_only=True):
-    """`since` inclusive, `until` exclusive, both ms of `createdAt`."""
+    """`since` inclusive, `until` exclusive, both ms of `createdAt`; `q` words to search for."""
 
     device_id: str | None = None
     remote_jid: str | None = None
@@ -46,6 +46,7 @@ class MessagesPage(Page, rename="camel", forbid_unknown_fields=True, kw_only=Tru
     status: MessageStatus | None = None
     since: int | None = None
     until: int | None = None
+    q: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] | None = None
 
 
 @post("/messages/send-text")
@@ -76,7 +77,7 @@ async def list_messages(
     page = decode_query(request, MessagesPage)
     if page.device_id is not None:
         gateway.devices.get(account.id, page.device_id)
-    filters = messages.Filters(
+    filters = message_list.Filters(
         device_id=page.device_id,
         remote_jids=await _chats(gateway, account, page),
         participant=str(gateway.outbox.recipient(page.participant)) if page.participant else None,
@@ -85,10 +86,12 @@ async def list_messages(
         status=page.status,
         since=page.since,
         until=page.until,
+        words=page.q,
     )
-    query = messages.page(account.id, filters, paging.before(page, "messages"), page.limit + 1)
-    rows = await gateway.reader.all(query)
-    return paging.listing(page, "messages", rows, lambda row: row.no, message_answer)
+    before = paging.before(page, "messages")
+    found = await message_list.read(gateway.reader, account.id, filters, before, page.limit)
+    items = [message_answer(message) for message in found.messages]
+    return Listing(items, paging.cursor(page, "messages", found.before))
 
 
 @get("/messages/{message_id:str}")

@@ -58,10 +58,13 @@ def listing(
     there is more."""
     shown = rows[: page.limit]
     more = len(rows) > page.limit
-    return Listing([item(row) for row in shown], _cursor(page, of, no(shown[-1])) if more else None)
+    return Listing([item(row) for row in shown], cursor(page, of, no(shown[-1]) if more else None))
 
 
-def _cursor(page: Page, of: str, no: int) -> str:
+def cursor(page: Page, of: str, no: int | None) -> str | None:
+    """The cursor of the page that begins below row number `no`; None at the end."""
+    if no is None:
+        return None
     raw = _mark(page, of) + no.to_bytes((no.bit_length() + 7) // 8 or 1, "big")
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 

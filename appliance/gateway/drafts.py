@@ -67,6 +67,7 @@ async def compose(reader: Reader, account: Account, device: Device, draft: Draft
         content=canonical_json.encode(content),
         status=MessageStatus.QUEUED,
         outgoing=msgspec.json.encode(outgoing),
+        filename=draft.media.filename if draft.media is not None else None,
         created_at=now_ms,
         expires_at=now_ms + draft.expires_in_s * 1000,
     )

@@ -98,6 +98,7 @@ class IncomingMessages:
             text=arrived.text,
             content=canonical_json.encode(arrived.content),
             details=canonical_json.encode(details),
+            filename=arrived.media.filename if arrived.media is not None else None,
             timestamp=arrived.timestamp,
             created_at=self._clock.now_ms(),
         )

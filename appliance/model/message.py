@@ -60,7 +60,8 @@ class Message(msgspec.Struct, kw_only=True):
     `timestamp` seconds (WhatsApp's), `created_at` and `expires_at` ms. `status` is None for what others
     wrote.
     `content` is the message as canonical JSON bytes, `details` the rest of what webhooks tell (JSON bytes),
-    `outgoing` what the engine needs to send it (JSON bytes), kept while it waits.
+    `outgoing` what the engine needs to send it (JSON bytes), kept while it waits. `filename` is the name of
+    its file.
     """
 
     no: int = 0
@@ -83,6 +84,7 @@ class Message(msgspec.Struct, kw_only=True):
     error_message: str | None = None
     outgoing: bytes | None = None
     media_id: str | None = None
+    filename: str | None = None
     told: bool = True
     timestamp: int | None = None
     created_at: int

@@ -5,27 +5,13 @@ import msgspec
 from appliance.model.message import WAITING, Message, MessageStatus
 from appliance.store import chats
 from appliance.store.database import Transaction
-from appliance.store.query import Query, columns, count, decoder, insertion, parameters, select
+from appliance.store.query import Query, count, insertion, parameters, select
 
 NEWEST = 50_000
 _INSERT = insertion(Message, "messages", skip=("no",))
 _INSERT_ONCE = insertion(Message, "messages", skip=("no",), replace="ON CONFLICT DO NOTHING RETURNING no")
 # The partial index is only used when its own condition stands in the query word for word.
 _IS_WAITING = "status IN ('queued', 'sending')"
-
-
-class Filters(msgspec.Struct, frozen=True):
-    """What a list of messages is narrowed to; None does not narrow. `since` and `until` are ms of
-    `created_at`."""
-
-    device_id: str | None = None
-    remote_jids: tuple[str, ...] | None = None
-    participant: str | None = None
-    from_me: bool | None = None
-    kind: str | None = None
-    status: str | None = None
-    since: int | None = None
-    until: int | None = None
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -57,7 +43,8 @@ def by_id(account_id: str, any_id: str) -> Query[Message]:
         Message,
         "messages",
         "no = coalesce((SELECT no FROM messages WHERE id = ?2 AND account_id = ?1), "
-        "(SELECT max(no) FROM messages WHERE wa_id = ?2 AND account_id = ?1))",
+        "(SELECT max(no) FROM messages WHERE device_id IN (SELECT id FROM devices WHERE account_id = ?1) "
+        "AND wa_id = ?2))",
         account_id,
         any_id,
     )
@@ -164,14 +151,15 @@ def save_state(tx: Transaction, message: Message) -> None:
 def replace_content(tx: Transaction, message: Message) -> None:
     """An undecryptable message became readable: everything but its identity changes."""
     tx.run(
-        "UPDATE messages SET kind = ?, type = ?, text = ?, content = ?, details = ?, media_id = ?, told = "
-        "? WHERE no = ?",
+        "UPDATE messages SET kind = ?, type = ?, text = ?, content = ?, details = ?, media_id = ?, "
+        "filename = ?, told = ? WHERE no = ?",
         message.kind,
         message.type,
         message.text,
         message.content,
         message.details,
         message.media_id,
+        message.filename,
         message.told,
         message.no,
     )
@@ -236,28 +224,6 @@ def take_receipts(tx: Transaction, device_id: str, wa_id: str) -> list[WaitingRe
     if found:
         tx.run("DELETE FROM waiting_receipts WHERE device_id = ? AND wa_id = ?", device_id, wa_id)
     return found
-
-
-def page(account_id: str, filters: Filters, before: int | None, limit: int) -> Query[Message]:
-    """The account's messages, newest first, from the row number `before` downwards."""
-    where, args = ["account_id = ?"], [account_id]
-    clauses: list[tuple[str, object]] = [
-        ("no < ?", before),
-        ("device_id = ?", filters.device_id),
-        ("participant = ?", filters.participant),
-        ("from_me = ?", filters.from_me),
-        ("kind = ?", filters.kind),
-        ("status = ?", filters.status),
-        ("created_at >= ?", filters.since),
-        ("created_at < ?", filters.until),
-    ]
-    bound = [(sql, value) for sql, value in clauses if value is not None]
-    if filters.remote_jids:
-        where.append(f"chat IN ({', '.join('?' * len(filters.remote_jids))})")
-    where += [sql for sql, _ in bound]
-    values = [*args, *(filters.remote_jids or ()), *(value for _, value in bound), limit]
-    sql = f"SELECT {columns(Message)} FROM messages WHERE {' AND '.join(where)} ORDER BY no DESC LIMIT ?"  # noqa: S608
-    return Query(sql, tuple(values), decoder(Message))
 
 
 class Idempotent(msgspec.Struct, frozen=True):

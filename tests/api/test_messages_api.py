@@ -333,6 +333,40 @@ def test_messages_are_filtered_and_paged(account: Account) -> None:
     account.refused(422, "cursor_mismatch", "GET", "/messages", params=wrong)
 
 
+def test_messages_are_searched(account: Account) -> None:
+    device, other = account.device("one"), account.device("two")
+    cafe = account.send(device, ANN, "Sampai besok di Café!")["id"]
+    order = account.send(other, ANN, "Pesanan besok")["id"]
+    file = {
+        "to": ANN,
+        "deviceId": other,
+        "kind": "document",
+        "base64": encoded(),
+        "filename": "Faktur 17.png",
+    }
+    invoice = account.ok("POST", MEDIA, file)["id"]
+    assert listed(account, q="besok") == [order, cafe]
+    assert listed(account, q="cafe BESOK") == [cafe]
+    assert listed(account, q='"besok di"') == [cafe]
+    assert listed(account, q="pes*", deviceId=other) == [order]
+    assert listed(account, q="besok", deviceId=device) == [cafe]
+    assert listed(account, q="faktur") == listed(account, q="faktur", kind="document") == [invoice]
+    assert listed(account, q="besok", kind="document") == listed(account, q="NOT besok") == []
+    page = account.ok("GET", "/messages", params={"q": "besok", "limit": 1})
+    assert [message["id"] for message in page["items"]] == [order]
+    assert listed(account, q="besok", limit=1, cursor=page["nextCursor"]) == [cafe]
+    account.refused(422, "cursor_mismatch", "GET", f"/messages?q=other&cursor={page['nextCursor']}")
+
+
+@pytest.mark.parametrize("typed", ['"', "*", "a OR", "text:x", "{", "(", "NEAR(", "\0", "-", "'", "😀", "½*"])
+def test_whatever_is_searched_for_is_no_error(account: Account, typed: str) -> None:
+    assert listed(account, q=typed) == []
+
+
+def test_an_endless_search_is_refused(account: Account) -> None:
+    account.refused(422, "validation_failed", "GET", f"/messages?q={'x' * 501}")
+
+
 def test_nobody_reads_or_sends_for_somebody_else(shared: Running, account: Account) -> None:
     device = account.device()
     message = account.send(device, ANN)

@@ -42,15 +42,44 @@ CREATE TABLE messages (
     device_id TEXT NOT NULL REFERENCES devices(id) ON DELETE CASCADE,
     sandbox INTEGER NOT NULL, wa_id TEXT, chat TEXT NOT NULL, participant TEXT, from_me INTEGER NOT NULL, via_api INTEGER NOT NULL,
     kind TEXT NOT NULL, type TEXT NOT NULL, text TEXT, content BLOB NOT NULL, details BLOB NOT NULL,
-    status TEXT, error_code TEXT, error_message TEXT, outgoing BLOB, media_id TEXT, told INTEGER NOT NULL,
+    status TEXT, error_code TEXT, error_message TEXT, outgoing BLOB, media_id TEXT, filename TEXT, told INTEGER NOT NULL,
     timestamp INTEGER, created_at INTEGER NOT NULL, expires_at INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX messages_wa ON messages(device_id, wa_id, chat, coalesce(participant, ''), from_me) WHERE wa_id IS NOT NULL;
-CREATE INDEX messages_account ON messages(account_id, no);
+-- With the columns that lists are narrowed by, so that what does not fit is passed over without reading its row.
+CREATE INDEX messages_account ON messages(account_id, no, device_id, created_at, from_me, kind);
 CREATE INDEX messages_chat ON messages(device_id, chat, no);
 CREATE INDEX messages_waiting ON messages(device_id, no) WHERE status IN ('queued', 'sending');
 CREATE INDEX messages_refused ON messages(device_id, created_at) WHERE error_code IS NOT NULL;
+CREATE INDEX messages_failed ON messages(account_id, no) WHERE error_code IS NOT NULL;
 CREATE INDEX messages_untold ON messages(device_id, no) WHERE told = 0;
+
+-- Full text over what people write and what they call their files. The owners are words of their own columns,
+-- so that a search reads nothing of anybody else's.
+CREATE VIEW message_words AS
+    SELECT no, account_id, device_id, text, filename FROM messages WHERE text IS NOT NULL OR filename IS NOT NULL;
+CREATE VIRTUAL TABLE message_search USING fts5(
+    account_id, device_id, text, filename, content = 'message_words', content_rowid = 'no', columnsize = 0,
+    tokenize = "unicode61 remove_diacritics 2"
+);
+-- Triggers, because messages also go by the cascade of their device.
+CREATE TRIGGER message_search_insert AFTER INSERT ON messages WHEN new.text IS NOT NULL OR new.filename IS NOT NULL BEGIN
+    INSERT INTO message_search (rowid, account_id, device_id, text, filename)
+    VALUES (new.no, new.account_id, new.device_id, new.text, new.filename);
+END;
+CREATE TRIGGER message_search_delete AFTER DELETE ON messages WHEN old.text IS NOT NULL OR old.filename IS NOT NULL BEGIN
+    INSERT INTO message_search (message_search, rowid, account_id, device_id, text, filename)
+    VALUES ('delete', old.no, old.account_id, old.device_id, old.text, old.filename);
+END;
+CREATE TRIGGER message_search_update AFTER UPDATE OF text, filename ON messages
+WHEN old.text IS NOT new.text OR old.filename IS NOT new.filename BEGIN
+    INSERT INTO message_search (message_search, rowid, account_id, device_id, text, filename)
+    SELECT 'delete', old.no, old.account_id, old.device_id, old.text, old.filename
+    WHERE old.text IS NOT NULL OR old.filename IS NOT NULL;
+    INSERT INTO message_search (rowid, account_id, device_id, text, filename)
+    SELECT new.no, new.account_id, new.device_id, new.text, new.filename
+    WHERE new.text IS NOT NULL OR new.filename IS NOT NULL;
+END;
 
 -- Each conversation's newest message, kept with every insertion: finding it again would read all messages.
 CREATE TABLE chats (
