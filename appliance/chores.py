@@ -14,6 +14,7 @@ from appliance.gateway.setup_token import SetupToken
 from appliance.gateway.vault import Vault
 from appliance.model.account import Role
 from appliance.model.errors import GatewayError
+from appliance.store import opening
 from appliance.store.database import Database
 from appliance.store.migrate import migrate
 
@@ -46,7 +47,9 @@ async def create_account(accounts: Accounts, details: dict[str, Any]) -> dict[st
 async def _create_alone(config: Config, details: dict[str, Any]) -> dict[str, Any]:
     with data_dir.lock(config.data):
         path = database_path(config.data)
+        opening.prepare(path, config.store)
         migrate(path, config.store)
+        opening.begun(path)
         db = Database(path, config.store)
         await db.open()
         vault, clock = Vault.from_file(config.data / "secret.key"), SystemClock()
@@ -61,6 +64,7 @@ async def _create_alone(config: Config, details: dict[str, Any]) -> dict[str, An
         finally:
             accounts.close()
             await db.close()
+            opening.ended(path)
 
 
 def database_path(folder: Path) -> Path:

@@ -15,6 +15,7 @@ import msgspec
 
 from appliance.engine.settings import EngineSettings
 from appliance.gateway.accounts import AccountSettings
+from appliance.gateway.backups import BackupSettings
 from appliance.gateway.limits import LimitSettings
 from appliance.gateway.media_settings import MediaSettings
 from appliance.gateway.retention import RetentionSettings
@@ -51,6 +52,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     webhooks: WebhookSettings = WebhookSettings()
     retention: RetentionSettings = RetentionSettings()
     store: StoreSettings = StoreSettings()
+    backup: BackupSettings = BackupSettings()
     logs: LogSettings = LogSettings()
 
     @property

@@ -15,6 +15,7 @@ from appliance.dashboard.visitor import DashboardSettings
 from appliance.engine import factory
 from appliance.engine.simulator import Simulator
 from appliance.gateway.accounts import Accounts
+from appliance.gateway.backups import Backups
 from appliance.gateway.clock import SystemClock
 from appliance.gateway.deliveries import DeliveryWorker
 from appliance.gateway.destinations import Destinations
@@ -37,11 +38,13 @@ from appliance.gateway.retention import Retention
 from appliance.gateway.sandbox import Sandbox
 from appliance.gateway.setup_token import SetupToken
 from appliance.gateway.states import DeviceStates
+from appliance.gateway.store_care import StoreCare
 from appliance.gateway.tickets import Tickets
 from appliance.gateway.vault import Vault
 from appliance.gateway.webhooks import Webhooks
 from appliance.server import App, Readiness, build_app
 from appliance.store.database import SQLITE_VERSION, Database
+from appliance.store.opening import Opening
 
 
 @dataclass
@@ -57,6 +60,8 @@ class House:
     deliveries: DeliveryWorker
     downloads: Downloads
     retention: Retention
+    backups: Backups
+    care: StoreCare
     engines: Engines
     setup_token: SetupToken
     readiness: Readiness
@@ -88,16 +93,20 @@ class House:
             "downloads": self.downloads.run(),
             "deliveries": self.deliveries.run(),
             "retention": self.retention.run(),
+            "backups": self.backups.run(),
+            "store-care": self.care.run(),
         }
 
     def close(self) -> None:
         self.gateway.accounts.close()
 
 
-def build(config: Config, db: Database) -> House:
+def build(config: Config, db: Database, opened: Opening | None = None) -> House:
     """Make every part over the open database. Raises VaultError, AssetsMissing, AllowEntryInvalid."""
     clock, vault = SystemClock(), Vault.from_file(config.data / "secret.key")
     address, base_url = (config.server.host, config.server.port), base_url_of(config)
+    backups = Backups(db.path, clock, config.backup)
+    care = StoreCare(db, opened or Opening(), backups)
     setup_token = SetupToken(config.data / "setup-token")
     accounts = Accounts(db, db.reader, vault, clock, config.accounts, setup_token)
     events = EventLog(db.reader, Fanout(), clock)
@@ -129,7 +138,7 @@ def build(config: Config, db: Database) -> House:
         clock=clock,
         accounts=accounts,
         devices=devices,
-        outbox=Outbox(db, clock, devices, drains, limits, config.limits),
+        outbox=Outbox(db, clock, devices, drains, limits, config.limits, care.refuse_when_low),
         media=media,
         events=events,
         webhooks=webhooks,
@@ -142,7 +151,7 @@ def build(config: Config, db: Database) -> House:
     dashboard = pages.router(gateway, assets, DashboardSettings(config.server.public_url))
     app = build_app(
         gateway,
-        System(readiness, versions()),
+        System(readiness, versions(), care.state),
         public_url=config.server.public_url,
         dashboard=dashboard,
         documents=docs.handlers(assets),
@@ -157,6 +166,8 @@ def build(config: Config, db: Database) -> House:
         deliveries=deliveries,
         downloads=downloads,
         retention=Retention(db, clock, config.retention, media),
+        backups=backups,
+        care=care,
         engines=engines,
         setup_token=setup_token,
         readiness=readiness,

@@ -2,6 +2,7 @@
 reverse order."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -20,14 +21,18 @@ from appliance.gateway.allow_list import AllowEntryInvalid
 from appliance.gateway.vault import VaultError
 from appliance.house import House, build
 from appliance.logs import configure
+from appliance.model.errors import GatewayError
 from appliance.server import HttpServer, PortTaken, check_port
+from appliance.store import opening
 from appliance.store.database import Database
 from appliance.store.migrate import SchemaTooNew, migrate
+from appliance.store.opening import Opening
 
 log = logging.getLogger(__name__)
 
 SESSIONS_STOP_S = 8.0
 INBOUND_DRAIN_S = 3.0
+DELIVERIES_STOP_S = 8.0
 SECOND_SIGNAL_S = 2.0
 WATCHDOG_PROBE_S = 10.0
 EXIT_USAGE = 2
@@ -45,8 +50,14 @@ def run(config: Config) -> int:
     try:
         with data_dir.lock(config.data):
             check_port(config.server.host, config.server.port)
-            migrate(chores.database_path(config.data), config.store)
-            return uvloop.run(_live(config))
+            database = chores.database_path(config.data)
+            opened = opening.prepare(database, config.store)
+            migrate(database, config.store)
+            opening.begun(database)
+            code = uvloop.run(_live(config, opened))
+            if code == 0:
+                opening.ended(database)
+            return code
     except CANNOT_START as error:
         print(f"wa-gateway: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USAGE
@@ -54,11 +65,11 @@ def run(config: Config) -> int:
         logging.shutdown()
 
 
-async def _live(config: Config) -> int:
+async def _live(config: Config, opened: Opening) -> int:
     db = Database(chores.database_path(config.data), config.store)
     await db.open()
     try:
-        return await Life(config, build(config, db)).run()
+        return await Life(config, build(config, db, opened)).run()
     finally:
         # Also when building fails: an unclosed reader would keep the process alive for ever.
         await db.close()
@@ -106,6 +117,7 @@ class Life:
     async def _open(self) -> None:
         """Everything that must stand before the first request: recovery first, then the loops."""
         house = self._house
+        self._begin("store", house.db.watch())
         await house.open()
         self._begin("inbound", house.inbound.run())
         await house.open_engines()
@@ -127,7 +139,7 @@ class Life:
         await server.stop()
         await _within(SESSIONS_STOP_S, house.close_engines(), "sessions")
         await _within(INBOUND_DRAIN_S, house.inbound.drained(), "inbound")
-        await house.deliveries.stop()
+        await _within(DELIVERIES_STOP_S, house.deliveries.stop(), "deliveries")
         for task in self._loops:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
@@ -157,9 +169,10 @@ class Life:
             os._exit(130)
 
     async def _feed_watchdog(self, every_s: float) -> None:
-        """Tell systemd that we live, but only while the writer commits."""
+        """Tell systemd that we live, but only while the writer answers; a disk that refuses is an answer."""
         while True:
-            await asyncio.wait_for(self._house.db.transaction(lambda _tx: None), WATCHDOG_PROBE_S)
+            with contextlib.suppress(GatewayError):
+                await asyncio.wait_for(self._house.db.transaction(lambda _tx: None), WATCHDOG_PROBE_S)
             systemd.notify("WATCHDOG=1")
             await asyncio.sleep(every_s)
 

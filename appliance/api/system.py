@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ from litestar import Request, Response, get
 
 from appliance.api.streams import Streams
 from appliance.gateway.gateway import Gateway
+from appliance.gateway.store_care import StoreState
 from appliance.model.device import DeviceStatus
 from appliance.model.errors import NotFound, NotReady
 from appliance.store import figures
@@ -22,17 +23,22 @@ Ready = Callable[[], Awaitable[str | None]]
 @dataclass(frozen=True, slots=True)
 class System:
     """What the composition root knows. `not_ready` says why not yet (None: ready); `versions` by
-    component, with `gateway` among them; `metrics_public` shows `/metrics` to everybody."""
+    component, with `gateway` among them; `store` how the store stands; `metrics_public` shows `/metrics` to
+    everybody."""
 
     not_ready: Ready
-    versions: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str]
+    store: Callable[[], StoreState]
     metrics_public: bool = False
     counters: Callable[[], dict[str, int]] = dict
 
 
 class Health(msgspec.Struct, rename="camel"):
+    """`status` is `ok`, or `degraded` when somebody should look at `store`."""
+
     status: str
     versions: dict[str, str]
+    store: StoreState
 
 
 class ReadyAnswer(msgspec.Struct, rename="camel"):
@@ -54,7 +60,8 @@ class Index(msgspec.Struct, rename="camel"):
 
 @get("/healthz", sync_to_thread=False)
 def healthz(system: System) -> Health:
-    return Health("ok", system.versions)
+    store = system.store()
+    return Health("ok" if store.is_well else "degraded", system.versions, store)
 
 
 @get("/readyz")
@@ -95,6 +102,10 @@ async def metrics(
         _line("wa_gateway_deliveries_waiting", await gateway.reader.one(figures.deliveries_waiting()) or 0)
     )
     lines.append(_line("wa_gateway_event_streams", len(streams)))
+    store = system.store()
+    lines.append(_line("wa_gateway_store_well", int(store.is_well)))
+    lines.append(_line("wa_gateway_disk_low", int(store.disk_low)))
+    lines.append(_line("wa_gateway_backup_at_seconds", store.backup.at // 1000 if store.backup else 0))
     lines += [_line(f"wa_gateway_{name}", value) for name, value in sorted(system.counters().items())]
     return Response("".join(lines), media_type="text/plain; version=0.0.4")
 

@@ -4,6 +4,7 @@ told."""
 import asyncio
 import contextlib
 import functools
+from collections.abc import Callable
 
 import msgspec
 
@@ -61,6 +62,7 @@ class Outbox:
         drains: Drains,
         limits: RateLimits,
         settings: LimitSettings,
+        refuse_when_low: Callable[[], None],
     ) -> None:
         self._db = db
         self._reader: Reader = db.reader
@@ -69,6 +71,7 @@ class Outbox:
         self._drains = drains
         self._limits = limits
         self._settings = settings
+        self._refuse_when_low = refuse_when_low
 
     def recipient(self, typed: str) -> Jid:
         """Whom `typed` means, with the country code of the settings. Raises InvalidRecipient."""
@@ -137,6 +140,7 @@ class Outbox:
 
     def _check(self, device: Device, draft: Draft) -> None:
         self._check_number(device, draft)
+        self._refuse_when_low()
         if refusal := refusals.of_device(device):
             raise refusal
         if device.sandbox and (refusal := rehearsed_refusal(draft.to)):

@@ -9,11 +9,8 @@ transaction.
 import asyncio
 import contextlib
 import logging
-import queue
 import sqlite3
-import threading
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -21,15 +18,16 @@ import aiosqlite
 import msgspec
 
 from appliance.model.errors import GatewayError, StorageFull
+from appliance.store import last_stop
+from appliance.store.ballast import Ballast
+from appliance.store.group_writer import GroupWriter
 from appliance.store.query import Query
+from appliance.store.trouble import NotWritten, Trouble, trouble_of
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-GROUP_LIMIT = 64
-SLOW_MS = 250
 READERS = 2
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
 _PRAGMAS = (
     "PRAGMA auto_vacuum = INCREMENTAL",  # must come before the first page is written in WAL mode
     "PRAGMA journal_mode = WAL",
@@ -42,7 +40,7 @@ _PRAGMAS = (
 
 
 class StoreError(GatewayError):
-    """The database could not take the change; nothing of it is kept."""
+    """The database cannot be read or written now."""
 
     code = "store_unavailable"
     title = "The change could not be written to disk"
@@ -53,6 +51,11 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`synchronous` is FULL because NORMAL loses acknowledged rows at a power cut."""
 
     cache_mib: Annotated[int, msgspec.Meta(ge=1)] = 8
+
+
+class StoreLost(Exception):
+    """The file is damaged, or the disk refuses for too long: only a new start can help, which checks the
+    file."""
 
 
 class Transaction:
@@ -76,7 +79,7 @@ class Transaction:
         return None if row is None else query.decode(row)
 
     def all(self, query: Query[T]) -> list[T]:
-        return [query.decode(row) for row in self._connection.execute(query.sql, query.args)]
+        return _decoded(query, self._connection.execute(query.sql, query.args))
 
 
 class Snapshot:
@@ -91,107 +94,134 @@ class Snapshot:
         return None if row is None else query.decode(tuple(row))
 
     async def all(self, query: Query[T]) -> list[T]:
-        rows = await self._connection.execute_fetchall(query.sql, query.args)
-        return [query.decode(tuple(row)) for row in rows]
+        return _decoded(query, await self._connection.execute_fetchall(query.sql, query.args))
 
 
 class Reader:
-    """Reads for routes: every connection is `query_only`, so a write through it fails in SQLite itself."""
+    """Reads for routes: every connection is `query_only`, so a write through it fails in SQLite itself.
 
-    def __init__(self, connections: list[aiosqlite.Connection]) -> None:
-        self._connections = connections
-        self._free: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
-        for connection in connections:
-            self._free.put_nowait(connection)
+    `open_connection` makes one, again after an I/O error; `on_trouble` is told what the disk or the file did
+    to a read. A read then raises StoreError.
+    """
+
+    def __init__(
+        self,
+        open_connection: Callable[[], Awaitable[aiosqlite.Connection]],
+        on_trouble: Callable[[Trouble, str], None],
+    ) -> None:
+        self._open_connection = open_connection
+        self._on_trouble = on_trouble
+        # None stands for a connection that has to be opened before its next use.
+        self._free: asyncio.Queue[aiosqlite.Connection | None] = asyncio.Queue()
+
+    async def open(self) -> None:
+        """Raises sqlite3.Error."""
+        for _ in range(READERS):
+            self._free.put_nowait(await self._open_connection())
 
     @contextlib.asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
         """Several reads of one moment."""
-        connection = await self._free.get()
-        try:
+        async with self._borrowed() as connection:
             await connection.execute("BEGIN")
             try:
                 yield Snapshot(connection)
             finally:
                 await asyncio.shield(connection.execute("ROLLBACK"))
-        finally:
-            self._free.put_nowait(connection)
 
     async def one(self, query: Query[T]) -> T | None:
-        connection = await self._free.get()
-        try:
+        async with self._borrowed() as connection:
             return await Snapshot(connection).one(query)
-        finally:
-            self._free.put_nowait(connection)
 
     async def all(self, query: Query[T]) -> list[T]:
-        connection = await self._free.get()
-        try:
+        async with self._borrowed() as connection:
             return await Snapshot(connection).all(query)
-        finally:
-            self._free.put_nowait(connection)
 
     async def close(self) -> None:
-        for connection in self._connections:
-            await connection.close()
+        for _ in range(READERS):
+            await _close(await self._free.get())
 
-
-class _Change:
-    """One caller's work and the future that waits for its commit."""
-
-    __slots__ = ("error", "future", "result", "work")
-
-    def __init__(self, work: Callable[[Transaction], Any], future: asyncio.Future[Any]) -> None:
-        self.work = work
-        self.future = future
-        self.result: Any = None
-        self.error: BaseException | None = None
+    @contextlib.asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[aiosqlite.Connection]:
+        connection = await self._free.get()
+        try:
+            if connection is None:
+                connection = await self._open_connection()
+            yield connection
+        except sqlite3.Error as error:
+            trouble = trouble_of(error)
+            if trouble is None or error.sqlite_errorcode == sqlite3.SQLITE_READONLY:
+                raise  # a broken statement, or one that tried to write
+            if trouble is Trouble.IO:
+                await _close(connection)
+                connection = None
+            self._on_trouble(trouble, str(error))
+            raise StoreError(f"The database answered: {error}.") from error
+        finally:
+            self._free.put_nowait(connection)
 
 
 class Database:
-    """The open database. `reader` for reads; `transaction` for changes; `close` checkpoints and ends both."""
+    """The open database. `reader` for reads; `transaction` for changes; `close` checkpoints and ends both.
+    `ballast` is given up when the disk has no room for a change."""
 
     def __init__(self, path: Path, settings: StoreSettings) -> None:
         self.path = path
-        self._settings = settings
-        self._queue: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self.ballast = Ballast(path.parent)
+        self._writer = GroupWriter(lambda: connect(path, settings), self.ballast.release, self._lose)
         self._closing = False
-        self.reader: Reader
-        self.commits = 0
-        self.changes = 0
+        self.reader = Reader(self._open_reader, self._read_failed)
+
+    @property
+    def commits(self) -> int:
+        return self._writer.commits
+
+    @property
+    def changes(self) -> int:
+        return self._writer.changes
 
     async def open(self) -> None:
         """Open writer and readers; the schema must be there already. Raises sqlite3.Error."""
         self._loop = asyncio.get_running_loop()
-        opened: asyncio.Future[None] = self._loop.create_future()
-        self._thread = threading.Thread(target=self._write, args=(opened,), name="db-writer", daemon=True)
-        self._thread.start()
-        await opened
-        self.reader = Reader([await self._open_reader() for _ in range(READERS)])
+        self._lost: asyncio.Future[str] = self._loop.create_future()
+        if not await asyncio.to_thread(self.ballast.take):
+            log.error("disk_low")
+        await self._writer.open()
+        await self.reader.open()
 
     async def transaction(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction and return its result after COMMIT.
 
         What `work` raises is raised here and its changes are undone. It may run twice, once in vain.
-        Raises StorageFull, StoreError when
-        the disk refuses.
+        Raises StorageFull, StoreError when the disk refuses.
         A caller that is cancelled meanwhile leaves the change to be committed.
         """
         if self._closing:
             raise StoreError("The gateway is stopping.")
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Change(work, future))
-        return await future
+        try:
+            result: T = await self._writer.submit(lambda connection: work(Transaction(connection)))
+        except NotWritten as error:
+            raise storage_error(error) from error
+        except sqlite3.Error as error:
+            if trouble_of(error) is None:
+                raise
+            raise storage_error(error) from error
+        return result
+
+    async def watch(self) -> None:
+        """Wait for the end of the store, for ever while it is well. Raises StoreLost."""
+        raise StoreLost(await asyncio.shield(self._lost))
+
+    def condemn(self, reason: str) -> None:
+        """The file was found damaged: the next start checks all of it, and this life ends by `watch`."""
+        self._lose(Trouble.CORRUPT, reason)
 
     async def close(self) -> None:
         """Commit what is waiting, close the readers, checkpoint, close."""
         self._closing = True
-        if hasattr(self, "reader"):
+        if hasattr(self, "_loop"):
             await self.reader.close()
-        if self._thread is not None:
-            self._queue.put(None)
-            await asyncio.to_thread(self._thread.join)
+            await self._writer.close()
 
     async def _open_reader(self) -> aiosqlite.Connection:
         connection = await aiosqlite.connect(self.path, isolation_level=None)
@@ -199,78 +229,22 @@ class Database:
         await connection.execute("PRAGMA query_only = ON")
         return connection
 
-    def _write(self, opened: asyncio.Future[None]) -> None:
-        try:
-            connection = connect(self.path, self._settings)
-        except sqlite3.Error as error:
-            self._loop.call_soon_threadsafe(opened.set_exception, error)
-            return
-        self._loop.call_soon_threadsafe(opened.set_result, None)
-        more = True
-        while more:
-            group, more = self._next_group()
-            if group:
-                self._commit(connection, group)
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
+    def _read_failed(self, trouble: Trouble, text: str) -> None:
+        log.error("store_read_failed", extra={"trouble": trouble.value})
+        if trouble is Trouble.CORRUPT:
+            self._lose(trouble, text)
 
-    def _next_group(self) -> tuple[list[_Change], bool]:
-        """What is waiting now, at most GROUP_LIMIT; False as second value when the end was asked for."""
-        first = self._queue.get()
-        if first is None:
-            return [], False
-        group = [first]
-        while len(group) < GROUP_LIMIT:
-            try:
-                change = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if change is None:
-                return group, False
-            group.append(change)
-        return group, True
-
-    def _commit(self, connection: sqlite3.Connection, group: list[_Change]) -> None:
-        started = time.monotonic()
-        # Together first: two statements fewer for each caller. Should one of them fail, each gets its own.
-        if not _all_together(connection, group):
-            self._one_by_one(connection, group)
-        self.commits += 1
-        self.changes += len(group)
-        took_ms = int((time.monotonic() - started) * 1000)
-        if took_ms > SLOW_MS:
-            log.warning("slow_transaction", extra={"ms": took_ms, "changes": len(group)})
+    def _lose(self, trouble: Trouble, text: str) -> None:
+        log.critical("store_lost", extra={"trouble": trouble.value})
+        if trouble is Trouble.CORRUPT:
+            with contextlib.suppress(OSError):
+                last_stop.suspect(self.path)
         with contextlib.suppress(RuntimeError):  # the loop is already closed: nobody waits any more
-            self._loop.call_soon_threadsafe(_answer, group)
+            self._loop.call_soon_threadsafe(self._tell_lost, text)
 
-    def _one_by_one(self, connection: sqlite3.Connection, group: list[_Change]) -> None:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for change in group:
-                self._apply(connection, change)
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            for change in group:
-                change.error = change.error or storage_error(error)
-
-    def _apply(self, connection: sqlite3.Connection, change: _Change) -> None:
-        connection.execute("SAVEPOINT caller")
-        try:
-            change.result = change.work(Transaction(connection))
-        except sqlite3.OperationalError as error:
-            # A full or failing disk may already have rolled the whole transaction back: the group fails as
-            # one.
-            change.error = storage_error(error)
-            if not connection.in_transaction:
-                raise
-            connection.execute("ROLLBACK TO caller")
-        except Exception as error:  # noqa: BLE001 (it belongs to the caller and is raised there)
-            change.error = error
-            connection.execute("ROLLBACK TO caller")
-        connection.execute("RELEASE caller")
+    def _tell_lost(self, text: str) -> None:
+        if not self._lost.done():
+            self._lost.set_result(text)
 
 
 SQLITE_VERSION = sqlite3.sqlite_version
@@ -280,40 +254,43 @@ SQLITE_VERSION = sqlite3.sqlite_version
 def connect(path: Path, settings: StoreSettings) -> sqlite3.Connection:
     """A writing connection with the house's pragmas; transactions are ours to begin."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
-    for pragma in (*_PRAGMAS, f"PRAGMA cache_size = -{settings.cache_mib * 1024}"):
-        connection.execute(pragma)
+    try:
+        for pragma in (*_PRAGMAS, f"PRAGMA cache_size = -{settings.cache_mib * 1024}"):
+            connection.execute(pragma)
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
-def storage_error(error: sqlite3.Error) -> GatewayError:
+def storage_error(error: sqlite3.Error | NotWritten) -> GatewayError:
     """SQLite's refusal as one of ours: a full disk is StorageFull, anything else StoreError."""
-    if getattr(error, "sqlite_errorcode", 0) in _FULL or "disk is full" in str(error):
+    trouble = error.trouble if isinstance(error, NotWritten) else trouble_of(error)
+    if trouble is Trouble.FULL:
         return StorageFull(
             "There is no room left on the disk. Nothing was stored; try again after making room."
         )
-    return StoreError(f"The database answered: {error}.")
+    if isinstance(error, NotWritten) and not error.outcome_known:
+        return StoreError(
+            f"The database answered: {error}. Whether the change was kept shows after the next start; "
+            "a send is safely repeated with the same Idempotency-Key."
+        )
+    return StoreError(f"The database answered: {error}. Nothing was stored.")
 
 
-def _all_together(connection: sqlite3.Connection, group: list[_Change]) -> bool:
-    """Run and commit the whole group without savepoints; False when anything failed: nothing has changed."""
-    transaction = Transaction(connection)
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        for change in group:
-            change.result = change.work(transaction)
-        connection.execute("COMMIT")
-    except Exception:  # noqa: BLE001 (whose it is shows when they run one by one)
+def _decoded(query: Query[T], rows: Iterable[Any]) -> list[T]:
+    """What the rows mean. A row that means nothing (bytes changed on the disk) is left out and logged: one of
+    them must not hide the others."""
+    found = []
+    for row in rows:
+        try:
+            found.append(query.decode(tuple(row)))
+        except msgspec.MsgspecError as error:
+            log.error("row_unreadable", extra={"error": type(error).__name__})
+    return found
+
+
+async def _close(connection: aiosqlite.Connection | None) -> None:
+    if connection is not None:
         with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        return False
-    return True
-
-
-def _answer(group: list[_Change]) -> None:
-    for change in group:
-        if change.future.done():
-            continue
-        if change.error is not None:
-            change.future.set_exception(change.error)
-        else:
-            change.future.set_result(change.result)
+            await connection.close()

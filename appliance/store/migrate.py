@@ -5,8 +5,12 @@ import importlib.resources
 import logging
 import re
 import sqlite3
+import time
+from collections.abc import Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from appliance.store import backup
 from appliance.store.database import StoreSettings, connect
 
 log = logging.getLogger(__name__)
@@ -23,17 +27,22 @@ class SchemaTooNew(Exception):
         )
 
 
-def migrations() -> list[tuple[int, str]]:
-    """(number, SQL) in order; the numbers run from 1 without holes."""
-    folder = importlib.resources.files("appliance.store") / "migrations"
+Step = tuple[int, str]
+
+
+def migrations(folder: Traversable | None = None) -> list[Step]:
+    """(number, SQL) in order; the numbers run from 1 without holes. `folder` holds another history than the
+    product's."""
+    folder = folder or importlib.resources.files("appliance.store") / "migrations"
     found = [(int(m[1]), f.read_text("utf-8")) for f in folder.iterdir() if (m := _NUMBERED.match(f.name))]
     return sorted(found)
 
 
-def migrate(path: Path, settings: StoreSettings) -> int:
-    """Bring the database up to date, making it if need be; returns its schema number. Raises SchemaTooNew,
-    sqlite3.Error."""
-    steps = migrations()
+def migrate(path: Path, settings: StoreSettings, steps: Sequence[Step] | None = None) -> int:
+    """Bring the database up to date, making it if need be; returns its schema number. `steps` are the
+    product's when not given. Raises SchemaTooNew, BackupFailed, sqlite3.Error; the database is then as it
+    was, or at one of the steps."""
+    steps = steps or migrations()
     connection = connect(path, settings)
     try:
         have = int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -41,7 +50,7 @@ def migrate(path: Path, settings: StoreSettings) -> int:
             raise SchemaTooNew(have, steps[-1][0])
         waiting = [step for step in steps if step[0] > have]
         if have and waiting:
-            _back_up(connection, path.with_name(f"{path.name}.before-{waiting[-1][0]}"))
+            backup.make(path, time.time_ns() // 1_000_000, f"-before-{waiting[-1][0]}")
         for number, sql in waiting:
             _apply(connection, number, sql)
             log.info("migrated", extra={"schema": number})
@@ -71,8 +80,3 @@ def _statements(sql: str) -> list[str]:
             found.append(statement)
             statement = ""
     return found
-
-
-def _back_up(connection: sqlite3.Connection, to: Path) -> None:
-    to.unlink(missing_ok=True)
-    connection.execute("VACUUM INTO ?", (str(to),))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.model.errors import NotFound, StorageFull
-from appliance.store.database import Database, StoreError, StoreSettings, Transaction, connect, storage_error
+from appliance.store.database import Database, StoreError, StoreSettings, Transaction, connect
 from appliance.store.migrate import SchemaTooNew, migrate, migrations
 from appliance.store.query import Query, count
 
@@ -102,11 +102,6 @@ async def test_nothing_is_taken_after_close(tmp_path: Path) -> None:
     await database.close()
     with pytest.raises(StoreError):
         await database.transaction(lambda tx: add("late", tx))
-
-
-def test_an_io_error_is_not_taken_for_a_full_disk() -> None:
-    assert isinstance(storage_error(sqlite3.OperationalError("disk I/O error")), StoreError)
-    assert isinstance(storage_error(sqlite3.OperationalError("database or disk is full")), StorageFull)
 
 
 def test_migrations_run_once_and_are_numbered_without_holes(tmp_path: Path) -> None:

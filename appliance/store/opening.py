@@ -1,0 +1,146 @@
+"""The first look at the database, before anything else uses it: is it whole, and if not, what takes its
+place.
+
+After a clean stop it is opened as it is. After any other it is checked; a large one in the background, so
+that the start does not wait for it, unless the last life ended because the database was found damaged.
+"""
+
+import contextlib
+import logging
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from appliance.store import last_stop
+from appliance.store.backup import read_only, stored
+from appliance.store.database import StoreSettings, connect
+from appliance.store.last_stop import LastStop
+from appliance.store.log_check import log_damage
+from appliance.store.recovery import Recovery, finish, keep_evidence, recover
+from appliance.store.trouble import Trouble, trouble_of
+
+log = logging.getLogger(__name__)
+
+WHOLE_CHECK_BYTES = 64 * 1024 * 1024
+"""Up to this size every index is compared with its table, not only the structure looked at."""
+AT_START_BYTES = 256 * 1024 * 1024
+"""Up to this size the check comes before the start; measured, it takes about a second then."""
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """How the database was found: `check_later` when it still has to be checked, in the background."""
+
+    last_stop: LastStop = LastStop.NONE
+    check_later: bool = False
+    recovery: Recovery | None = None
+
+
+def prepare(database: Path, settings: StoreSettings) -> Opening:
+    """Look at the database, and replace it if it is damaged. `begun` must follow when its schema stands.
+
+    Raises OSError, sqlite3.Error when it cannot be read or the replacement cannot be written.
+    """
+    stop = LastStop.SUSPECT if finish(database) else last_stop.of(database)
+    if stop is LastStop.NONE and not database.exists():
+        return Opening(stop)
+    damage = _missing(database, stop)
+    if damage is None and stop is not LastStop.CLEAN:
+        _look_at_log(database)
+        damage = _damage(database, stop)
+    if damage is not None:
+        log.error("database_damaged", extra={"reason": damage, "last_stop": stop.value})
+        return Opening(stop, recovery=recover(database, settings, damage))
+    if stop is LastStop.SUSPECT:
+        rebuild_searches(database, settings)
+    return Opening(stop, check_later=stop is not LastStop.CLEAN and not _is_checked_now(database, stop))
+
+
+def begun(database: Path) -> None:
+    """The schema stands and the life begins: from here on a kill is an unclean stop. Raises OSError."""
+    last_stop.begin(database)
+
+
+def ended(database: Path) -> None:
+    """The database was closed. The stop is clean if nothing is left in the log. Raises OSError."""
+    log_file = _log_file(database)
+    if not log_file.exists() or log_file.stat().st_size == 0:
+        last_stop.clean(database)
+
+
+def damage_of(database: Path, *, whole: bool) -> str | None:
+    """What is wrong with the file and its log, None when it is sound. `whole` also compares every index with
+    its table. Nothing is changed. Raises sqlite3.Error when it cannot be read for other reasons."""
+    try:
+        with contextlib.closing(read_only(database)) as connection:
+            if connection.execute("PRAGMA user_version").fetchone()[0] < 1:
+                return "the file has no schema"
+            check = "integrity_check" if whole else "quick_check"
+            said = connection.execute(f"PRAGMA {check}(1)").fetchone()[0]
+    except sqlite3.Error as error:
+        if not _is_damage(error):
+            raise
+        return str(error)
+    return None if said == "ok" else str(said)
+
+
+def rebuild_searches(database: Path, settings: StoreSettings) -> None:
+    """Build the full-text indexes anew: their damage is no damage of the file, and no check finds it. Raises
+    sqlite3.Error."""
+    with contextlib.closing(connect(database, settings)) as connection:
+        found = connection.execute(
+            "SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%fts5%'"
+        )
+        for (name,) in found.fetchall():
+            connection.execute(f"INSERT INTO {name} ({name}) VALUES ('rebuild')")  # noqa: S608
+            log.warning("search_rebuilt", extra={"index": name})
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """A page that cannot be read counts as damaged: a disk that fails there once will fail there again."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    unreadable = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
+    return trouble_of(error) is Trouble.CORRUPT or code in unreadable
+
+
+def _missing(database: Path, stop: LastStop) -> str | None:
+    """A database that was there and is not, or is empty. Before the first life ended that is no wonder."""
+    if database.exists() and database.stat().st_size > 0:
+        return None
+    log_file = _log_file(database)
+    if database.exists() and log_file.exists() and log_file.stat().st_size > 0:
+        return None  # all of it is in the log
+    if stop is LastStop.NONE and not stored(database):
+        return None
+    return "the file is empty" if database.exists() else "the file is missing"
+
+
+def _damage(database: Path, stop: LastStop) -> str | None:
+    if stop is LastStop.NONE and _has_no_schema(database):
+        return None  # the first start was interrupted before there was anything
+    if not _is_checked_now(database, stop):
+        return None
+    size = database.stat().st_size
+    return damage_of(database, whole=size <= WHOLE_CHECK_BYTES or stop is LastStop.SUSPECT)
+
+
+def _is_checked_now(database: Path, stop: LastStop) -> bool:
+    return stop is LastStop.SUSPECT or database.stat().st_size <= AT_START_BYTES
+
+
+def _has_no_schema(database: Path) -> bool:
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(database)) as connection:
+        return bool(connection.execute("PRAGMA user_version").fetchone()[0] == 0)
+    return False
+
+
+def _look_at_log(database: Path) -> None:
+    """A hole in the log loses what stands behind it, and SQLite does not say so: keep the log, and say it."""
+    log_file = _log_file(database)
+    if (damage := log_damage(log_file)) is not None:
+        copy = keep_evidence(database, log_file)
+        log.error("log_damaged", extra={"reason": damage, "copy": copy.name})
+
+
+def _log_file(database: Path) -> Path:
+    return database.with_name(f"{database.name}-wal")
