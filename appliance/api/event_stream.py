@@ -1,25 +1,25 @@
-"""One event stream as Server-Sent Events: it re-reads the table at every wake, so that a slow reader costs
-no queue and a late one loses nothing."""
+"""One event stream as Server-Sent Events: at every wake it takes what is new from the account's tape, and
+from the table when it is further behind: a slow reader costs no queue and a late one loses nothing."""
 
 from collections.abc import AsyncIterator
 
 import msgspec
 
+from appliance.api.event_tape import Part, Wanted, entry_of, message
 from appliance.api.streams import Stream, Streams
 from appliance.gateway import qr_image, telling
 from appliance.gateway.gateway import Gateway
 from appliance.model.account import Account
 from appliance.model.device import Device
-from appliance.model.event import Event, EventType
+from appliance.model.event import EventType
 from appliance.store import accounts, devices, events
 
 RETRY_MS = 3000
 KEEP_ALIVE_S = 15.0
 DEVICES_LIMIT = 10_000
 PAGE = 4
-"""Events read at once: what a reader that has stopped reading holds in memory, at up to 100 kB each."""
-
-_NAMES = {EventType.DEVICE_STATUS: b"status"}
+"""Events read from the table at once: what a reader that has stopped reading holds in memory, at up to
+100 kB each."""
 
 
 class QrTold(msgspec.Struct, rename="camel"):
@@ -33,7 +33,7 @@ class QrTold(msgspec.Struct, rename="camel"):
 
 
 class Gap(msgspec.Struct):
-    """Data of `event: gap`: what came before event `oldest` is no longer kept (None: nothing is)."""
+    """Data of `event: gap`: what came before event `oldest` is not all kept any more (None: nothing is)."""
 
     oldest: int | None
 
@@ -52,8 +52,9 @@ class EventStream:
         self._gateway = gateway
         self._account = account
         self._device_id = device_id
-        self._types = types
+        self._wanted = Wanted(types, device_id)
         self._after = last_event_id
+        self._start = 0
         self._told_qr: dict[str, str] = {}
 
     async def chunks(self, streams: Streams) -> AsyncIterator[bytes]:
@@ -62,7 +63,7 @@ class EventStream:
             yield b"retry: %d\n\n" % RETRY_MS
             for chunk in await self._beginning(stream):
                 yield chunk
-            async for chunk in self._follow(stream):
+            async for chunk in self._follow(stream, streams):
                 yield chunk
 
     async def _beginning(self, stream: Stream) -> list[bytes]:
@@ -70,39 +71,56 @@ class EventStream:
         async with self._gateway.reader.snapshot() as moment:
             account = await moment.one(accounts.by_id(self._account.id))
             latest = await moment.one(events.latest(self._account.id)) or 0
-            kept = await moment.one(events.after(self._account.id, 0, 1))
             floor = await moment.one(events.floor(self._account.id)) or 0
             highest = await moment.one(events.highest()) or 0
             # From the table, not from memory: memory follows a commit a moment later, and a change that
             # the starting number already covers would never be told.
             mine = [d for _, d in await moment.all(devices.page(self._account.id, None, DEVICES_LIMIT))]
+        self._start = max(latest, floor)
         if account is None or account.key_hash != self._account.key_hash:
             stream.end()  # the key was rotated while the stream was being opened
             return []
         if self._after is None:
-            self._after = latest
+            self._after = self._start
             now = self._gateway.clock.now_ms()
             return [_status(device, now) for device in reversed(mine) if self._device_id in {None, device.id}]
-        if floor <= self._after <= highest:
-            return []
-        self._after = floor if self._after < floor else latest
-        return [_message(b"gap", msgspec.json.encode(Gap(kept.no if kept else None)))]
+        if self._after <= highest:
+            return []  # should it lie below the floor, the table's reading tells so
+        self._after = self._start
+        return [await self._gap(floor)]
 
-    async def _follow(self, stream: Stream) -> AsyncIterator[bytes]:
+    async def _follow(self, stream: Stream, streams: Streams) -> AsyncIterator[bytes]:
         log = self._gateway.events
         while stream.is_open() and not self._is_gone():
             assert self._after is not None
             waiter = log.waiter(self._account.id)
-            page = await log.page(self._account.id, self._after, PAGE, self._types, self._device_id)
-            for event in page:
-                self._after = event.no
-                yield _event(event)
+            tape = streams.tape(self._account.id, self._start)
+            part = await tape.after(self._after, self._wanted) or await self._from_table()
+            self._after = part.upto
+            for chunk in (part.told, *self._new_qr_codes()):
                 if not stream.is_open():
                     return
-            for chunk in self._new_qr_codes():
-                yield chunk
-            if len(page) < PAGE and stream.is_open() and not await log.wait(waiter, KEEP_ALIVE_S):
+                if chunk:
+                    yield chunk
+            if not part.more and stream.is_open() and not await log.wait(waiter, KEEP_ALIVE_S):
+                tape.changed()
                 yield b": still here\n\n"
+
+    async def _from_table(self) -> Part:
+        """A reader far behind is told the oldest first, and when some of it went meanwhile."""
+        assert self._after is not None
+        wanted = self._wanted
+        page = await self._gateway.events.read(
+            self._account.id, self._after, PAGE, wanted.types, wanted.device_id
+        )
+        if page.floor > self._after:
+            return Part(await self._gap(page.floor), page.floor, more=True)
+        told = b"".join(entry_of(event).told for event in page.events)
+        return Part(told, page.upto, more=len(page.events) == PAGE)
+
+    async def _gap(self, floor: int) -> bytes:
+        kept = await self._gateway.events.page(self._account.id, floor, 1)
+        return message(b"gap", msgspec.json.encode(Gap(kept[0].no if kept else None)))
 
     def _is_gone(self) -> bool:
         return self._device_id is not None and self._gateway.devices.known(self._device_id) is None
@@ -117,19 +135,9 @@ class EventStream:
                 self._told_qr[device.id] = shown.qr
                 image = qr_image.data_uri(shown.qr)
                 told = QrTold(device.id, shown.qr, image, shown.seq, shown.expires_at)
-                found.append(_message(b"qr", msgspec.json.encode(told)))
+                found.append(message(b"qr", msgspec.json.encode(told)))
         return found
 
 
-def _event(event: Event) -> bytes:
-    name = _NAMES.get(event.type, event.type.encode())
-    return b"id: %d\n%s" % (event.no, _message(name, event.data))
-
-
 def _status(device: Device, now_ms: int) -> bytes:
-    return _message(b"status", msgspec.json.encode(telling.device_status(device, now_ms).data))
-
-
-def _message(name: bytes, data: bytes) -> bytes:
-    """`data` is compact JSON, which holds no line breaks of its own."""
-    return b"event: %s\ndata: %s\n\n" % (name, data)
+    return message(b"status", msgspec.json.encode(telling.device_status(device, now_ms).data))

@@ -11,10 +11,11 @@ from appliance.api import auth
 from appliance.api.decoding import decode, decode_query
 from appliance.api.event_stream import EventStream
 from appliance.api.streams import Streams
+from appliance.gateway.events import Page
 from appliance.gateway.gateway import Gateway
 from appliance.model.account import Account
 from appliance.model.errors import EventsGone, Invalid, NextStep, Unauthorized
-from appliance.model.event import Event, EventType
+from appliance.model.event import EventType
 from appliance.store import events
 
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
@@ -131,16 +132,23 @@ async def _listed(
     gateway: Gateway, streams: Streams, account: Account, device_id: str | None, query: EventsQuery
 ) -> Response[bytes]:
     """The events after a point, as soon as there are any; without a point, from the oldest that is kept."""
-    floor = await gateway.events.floor(account.id)
-    after = floor if query.after is None else query.after
-    if not floor <= after <= (await gateway.reader.one(events.highest()) or 0):
-        oldest = await gateway.events.page(account.id, floor, 1)
-        text = "Events after that point are no longer kept; begin again without after."
-        raise EventsGone(text, extra={"oldest": oldest[0].no if oldest else None})
+    after = query.after
+    if after is None:
+        after = await gateway.events.floor(account.id)
+    elif after > (await gateway.reader.one(events.highest()) or 0):
+        raise await _gone(gateway, account, await gateway.events.floor(account.id))
     found = await _awaited(gateway, streams, account, device_id, query, after)
-    last = found[-1].no if found else after
-    body = b'{"items":[%s],"nextCursor":"%d"}' % (b",".join(event.body for event in found), last)
+    if found.floor > after and query.after is not None:
+        raise await _gone(gateway, account, found.floor)
+    items = b",".join(event.body for event in found.events)
+    body = b'{"items":[%s],"nextCursor":"%d"}' % (items, found.upto)
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def _gone(gateway: Gateway, account: Account, floor: int) -> EventsGone:
+    oldest = await gateway.events.page(account.id, floor, 1)
+    text = "Events after that point are no longer kept; begin again without after."
+    return EventsGone(text, extra={"oldest": oldest[0].no if oldest else None})
 
 
 async def _awaited(
@@ -150,13 +158,18 @@ async def _awaited(
     device_id: str | None,
     query: EventsQuery,
     after: int,
-) -> list[Event]:
+) -> Page:
+    """What follows `after`; with nothing there, what comes within the wait."""
     until, types = gateway.clock.monotonic() + query.wait, _types(query)
     with streams.opened(account.id) as stream:
+        now = await gateway.accounts.by_id(account.id) if query.wait else account
+        if now is None or now.key_hash != account.key_hash:
+            stream.end()  # the key was rotated while the list was being asked for
         while True:
             waiter = gateway.events.waiter(account.id)
-            found = await gateway.events.page(account.id, after, query.limit, types, device_id)
+            found = await gateway.events.read(account.id, after, query.limit, types, device_id)
             left = until - gateway.clock.monotonic()
-            if found or left <= 0 or not stream.is_open():
+            if found.events or found.floor > after or left <= 0 or not stream.is_open():
                 return found
+            after = found.upto
             await gateway.events.wait(waiter, left)

@@ -3,8 +3,10 @@ server stops."""
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
+from appliance.api.event_tape import Tape
 from appliance.gateway.events import EventLog
 
 
@@ -31,7 +33,10 @@ class Streams:
         self._events = events
         self._open: set[Stream] = set()
         self._waits: set[asyncio.Timeout] = set()
+        self._of: Counter[str] = Counter()
+        self._tapes: dict[str, Tape] = {}
         self._stopping = False
+        events.on_wake.append(self._changed)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -41,10 +46,22 @@ class Streams:
         """A stream for as long as it is followed."""
         stream = Stream(account_id, ended=self._stopping)
         self._open.add(stream)
+        self._of[account_id] += 1
         try:
             yield stream
         finally:
             self._open.discard(stream)
+            self._of[account_id] -= 1
+            if not self._of[account_id]:
+                del self._of[account_id]
+                self._tapes.pop(account_id, None)
+
+    def tape(self, account_id: str, start: int) -> Tape:
+        """The tape that the account's streams share, as long as one of them is open; a new one begins at
+        `start`."""
+        if account_id not in self._tapes:
+            self._tapes[account_id] = Tape(self._events, account_id, start)
+        return self._tapes[account_id]
 
     @contextlib.asynccontextmanager
     async def until_stop(self) -> AsyncIterator[None]:
@@ -63,6 +80,10 @@ class Streams:
             if stream.account_id == account_id:
                 stream.end()
         self._events.wake(account_id)
+
+    def _changed(self, account_id: str) -> None:
+        if (tape := self._tapes.get(account_id)) is not None:
+            tape.changed()
 
     def end_all(self) -> None:
         """End every stream and every wait, and those that begin from now on at once."""

@@ -3,7 +3,10 @@ again."""
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Protocol
+
+import msgspec
 
 from appliance.gateway import body_limit
 from appliance.model.clock import Clock
@@ -18,6 +21,18 @@ class Fanout(Protocol):
     def enqueue(self, tx: Transaction, event_no: int, new: NewEvent, now_ms: int) -> int: ...
 
 
+class Page(msgspec.Struct, frozen=True):
+    """Events that follow a point, as one moment saw them.
+
+    `upto`: nothing that was asked for is left out up to this number. `floor`: the highest number that is
+    gone; a point below it has missed something.
+    """
+
+    events: list[Event]
+    upto: int
+    floor: int
+
+
 class EventLog:
     """Appends events and wakes those who follow. A wake is only a hint: followers read the table."""
 
@@ -27,6 +42,7 @@ class EventLog:
         self._clock = clock
         self._last = 0
         self._wakes: dict[str, asyncio.Event] = {}
+        self.on_wake: list[Callable[[str], None]] = []
         self._told: dict[str, asyncio.Future[int]] = {}
         self._listeners: list[asyncio.Event] = []
         self.closed = False
@@ -65,6 +81,8 @@ class EventLog:
             event.set()
         for listener in self._listeners:
             listener.set()
+        for told in self.on_wake:
+            told(account_id)
 
     def close(self) -> None:
         """The gateway stops: every follower is woken and finds `closed`."""
@@ -96,6 +114,25 @@ class EventLog:
     ) -> list[Event]:
         """The events that follow number `after`, oldest first."""
         return await self._reader.all(events.after(account_id, after, limit, types, device_id))
+
+    async def read(
+        self,
+        account_id: str,
+        after: int,
+        limit: int,
+        types: tuple[EventType, ...] = (),
+        device_id: str | None = None,
+    ) -> Page:
+        """The events that follow number `after`, oldest first, and how far they reach.
+
+        `upto` moves on past events that were not asked for, so that a narrow reader neither reads them again
+        and again nor falls behind what is kept.
+        """
+        async with self._reader.snapshot() as moment:
+            found = await moment.all(events.after(account_id, after, limit, types, device_id))
+            floor = await moment.one(events.floor(account_id)) or 0
+            latest = after if len(found) == limit else await moment.one(events.latest(account_id)) or 0
+        return Page(found, found[-1].no if len(found) == limit else max(after, latest), floor)
 
     async def floor(self, account_id: str) -> int:
         """The highest number that is gone; following from a point below it would miss something."""

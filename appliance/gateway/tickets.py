@@ -53,7 +53,9 @@ class Tickets:
             return None
         if not ticket.opened:
             await self._db.transaction(lambda tx: tickets.mark_opened(tx, token_hash))
-        return await self._reader.one(accounts.by_id(ticket.account_id))
+        account = await self._reader.one(accounts.by_id(ticket.account_id))
+        # The key may have been rotated since the ticket was looked up.
+        return account if account is not None and account.key_hash == ticket.key_hash else None
 
 
 def _hash(token: str) -> bytes:
