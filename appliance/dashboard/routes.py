@@ -1,10 +1,25 @@
 """The dashboard's table of contents: every page and form, and what stands before all of them."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from litestar import Router, get
 from litestar.di import Provide
 
 from appliance.assets import Assets
-from appliance.dashboard import devices, live, login, messages, settings, static, webhooks
+from appliance.dashboard import (
+    conversation,
+    deliveries,
+    devices,
+    inspector,
+    live,
+    login,
+    messages,
+    settings,
+    signature_check,
+    static,
+    webhooks,
+)
 from appliance.dashboard.door import Door
 from appliance.dashboard.forms import LONGEST
 from appliance.dashboard.pages import Page, Pages, go_to
@@ -18,23 +33,45 @@ async def begin(member: Member) -> Page:
     return go_to(member.visitor, login.HOME)
 
 
-@get("/dashboard/{path:path}")
-async def nothing_here(path: str, visitor: Visitor) -> Page:
-    """Every other address below /dashboard: a page that says so."""
-    raise NotFound("There is no such page.")
-
-
 HANDLERS = [
     *login.HANDLERS,
     begin,
     *devices.HANDLERS,
     *messages.HANDLERS,
+    *conversation.HANDLERS,
     *webhooks.HANDLERS,
+    *deliveries.HANDLERS,
+    *inspector.HANDLERS,
+    *signature_check.HANDLERS,
     *settings.HANDLERS,
     *live.HANDLERS,
     *static.HANDLERS,
-    nothing_here,
 ]
+
+
+def everywhere_else(handlers: Iterable[Any]) -> list[str]:
+    """The addresses below /dashboard that no handler answers to a GET: each one's own, and what is deeper.
+
+    Litestar looks no further up once it has followed an address some way, so that one address for all the
+    rest would miss most of it.
+    """
+    answered = {path for handler in handlers if "GET" in handler.http_methods for path in handler.paths}
+    known = {step for handler in handlers for path in handler.paths for step in _steps(path)}
+    parents = {path.rpartition("/")[0] for path in known if path.endswith("}")}
+    deeper = {f"{path}/{{rest:path}}" for path in known - parents if not path.endswith(":path}")}
+    return sorted((known - answered) | deeper)
+
+
+def _steps(path: str) -> list[str]:
+    """The address and every beginning of it below /dashboard."""
+    names = path.split("/")
+    return ["/".join(names[:end]) for end in range(2, len(names) + 1)] if names[1] == "dashboard" else []
+
+
+@get(everywhere_else(HANDLERS))
+async def nothing_here(visitor: Visitor) -> Page:
+    """A page that says that there is none."""
+    raise NotFound("There is no such page.")
 
 
 def router(gateway: Gateway, assets: Assets, settings: DashboardSettings) -> Router:
@@ -43,7 +80,7 @@ def router(gateway: Gateway, assets: Assets, settings: DashboardSettings) -> Rou
     door = Door(gateway, pages, settings)
     return Router(
         "/",
-        route_handlers=HANDLERS,
+        route_handlers=[*HANDLERS, nothing_here],
         before_request=door.check,
         exception_handlers=door.refusals(),
         request_max_body_size=LONGEST,

@@ -282,7 +282,7 @@ def test_somebody_elses_things_are_not_there(member: Visitor, gateway: Running, 
     stranger = visit(gateway.url)
     stranger.register()
     stranger.see("/dashboard/webhooks")
-    nowhere = {"url": "http://127.0.0.1:59999/", "events": "message.received"}
+    nowhere = {"url": "http://127.0.0.1:59999/", "events": "message.received", "chat_kinds": "direct"}
     answer = stranger.fill("/dashboard/webhooks", **nowhere)
     assert answer.status_code == 303, answer.text
     webhook = answer.headers["location"].removeprefix("/dashboard/webhooks/").partition("?")[0]
