@@ -46,7 +46,7 @@ class Deadlines(msgspec.Struct, frozen=True):
     download_s: float = 120
     check_s: float = 20
     away_s: float = 60
-    stop_s: float = 4
+    stop_s: float = 5
     hand_over_s: float = 0.8
 
 

@@ -24,6 +24,7 @@ from appliance.engine.worker.errors import without_numbers
 from appliance.engine.worker.library import Library
 from appliance.engine.worker.log import log_library
 from appliance.engine.worker.protos import DEVICE_PROPS
+from appliance.engine.worker.threads import all_asleep
 from appliance.engine.worker.translate import SUBSCRIBED, Code, Translator
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,9 @@ log = logging.getLogger(__name__)
 _WAITING_HAPPENINGS = 1000
 _SENDS_S = 1.5
 _DISCONNECT_S = 0.8
-_DRAIN_S = 1.0
+_DRAIN_S = 2.0
 _QUIET_S = 0.1
+_LOOK_S = 0.02
 _ACKS_S = 1.5
 _PRESENCE_TRIES_S = (0.5, 1, 2, 4, 8, 16, 32, 64)
 _READ_BYTES = 1 << 16
@@ -221,12 +223,14 @@ class SessionLoop:
         """Wait for what the library still hands over after it was disconnected.
 
         A message may be in the middle of being decrypted then. Its key is used up, so that no other run can
-        read it: it would be lost if we did not wait for it.
+        read it: it would be lost if we did not wait for it. On a busy machine that may take long, but the
+        thread that does it does not sleep.
         """
-        deadline = time.monotonic() + _DRAIN_S
-        while time.monotonic() < deadline:
-            seen = self._happened_count
-            time.sleep(_QUIET_S)
-            self._keep()
-            if self._happened_count == seen and not self._happenings.unfinished_tasks:
-                return
+        now = quiet_since = time.monotonic()
+        deadline, seen = now + _DRAIN_S, self._happened_count
+        while now < deadline and now - quiet_since < _QUIET_S:
+            time.sleep(_LOOK_S)
+            now = time.monotonic()
+            if self._happened_count != seen or self._happenings.unfinished_tasks or not all_asleep():
+                self._keep()
+                quiet_since, seen = now, self._happened_count
