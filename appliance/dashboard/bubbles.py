@@ -10,7 +10,7 @@ from appliance.model.media import MediaFile, MediaState
 from appliance.model.message import MEDIA_KINDS, Message, MessageStatus
 from appliance.store.conversation import MARKS
 
-SHOWN_CHARACTERS = 1_500
+SHOWN_CHARACTERS = 800
 QUOTED_CHARACTERS = 160
 SHOWN_BYTES = 8 * 1024 * 1024
 """Larger pictures are not loaded into a page: their small preview is, if there is one."""

@@ -1,11 +1,26 @@
 // Small conveniences; every page works without them.
 
+const PAGE = document.documentElement.lang;
+// The page's language as the reader's own country writes times.
+const LANGUAGE = navigator.languages.find((each) => each.split("-")[0] === PAGE) ?? PAGE;
+const FORMS = Object.fromEntries(
+  Object.entries({
+    full: { dateStyle: "medium", timeStyle: "short" },
+    clock: { timeStyle: "short" },
+    day: { dateStyle: "medium" },
+  }).map(([name, form]) => [name, new Intl.DateTimeFormat(LANGUAGE, form)]),
+);
+
 function showLocalTimes(root) {
-  const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  const today = new Date().toDateString();
   for (const time of root.querySelectorAll("time[data-ms]")) {
     const at = new Date(Number(time.dataset.ms));
+    // data-form: "clock", "near" (the clock today, else the day), or nothing for both.
+    const near = at.toDateString() === today ? "clock" : "day";
+    const form = time.dataset.form === "near" ? near : time.dataset.form ?? "full";
     time.dateTime = at.toISOString();
-    time.textContent = format.format(at);
+    time.title = FORMS.full.format(at);
+    time.textContent = FORMS[form].format(at);
   }
 }
 
