@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -75,11 +75,19 @@ class Transaction:
         return rowid
 
     def one(self, query: Query[T]) -> T | None:
-        row = self._connection.execute(query.sql, query.args).fetchone()
-        return None if row is None else query.decode(row)
+        return _decoded_one(query, self._rows(query, 1))
 
     def all(self, query: Query[T]) -> list[T]:
-        return _decoded(query, self._connection.execute(query.sql, query.args))
+        return _decoded(query, self._rows(query))
+
+    def _rows(self, query: Query[T], limit: int = -1) -> list[Any]:
+        try:
+            return self._connection.execute(query.sql, query.args).fetchmany(limit)
+        except sqlite3.OperationalError as error:
+            if not _is_garbled(error):
+                raise
+        with _patience(self._connection):
+            return self._connection.execute(query.sql, query.args).fetchmany(limit)
 
 
 class Snapshot:
@@ -89,12 +97,27 @@ class Snapshot:
         self._connection = connection
 
     async def one(self, query: Query[T]) -> T | None:
-        async with self._connection.execute(query.sql, query.args) as cursor:
-            row = await cursor.fetchone()
-        return None if row is None else query.decode(tuple(row))
+        try:
+            async with self._connection.execute(query.sql, query.args) as cursor:
+                row = await cursor.fetchone()
+        except sqlite3.OperationalError as error:
+            if not _is_garbled(error):
+                raise
+            return _decoded_one(query, (await self._garbled(query))[:1])
+        return None if row is None else _decoded_one(query, [row])
 
     async def all(self, query: Query[T]) -> list[T]:
-        return _decoded(query, await self._connection.execute_fetchall(query.sql, query.args))
+        try:
+            rows = await self._connection.execute_fetchall(query.sql, query.args)
+        except sqlite3.OperationalError as error:
+            if not _is_garbled(error):
+                raise
+            rows = await self._garbled(query)
+        return _decoded(query, rows)
+
+    async def _garbled(self, query: Query[T]) -> list[Any]:
+        with _patience(self._connection):
+            return list(await self._connection.execute_fetchall(query.sql, query.args))
 
 
 class Reader:
@@ -288,6 +311,32 @@ def _decoded(query: Query[T], rows: Iterable[Any]) -> list[T]:
         except msgspec.MsgspecError as error:
             log.error("row_unreadable", extra={"error": type(error).__name__})
     return found
+
+
+def _decoded_one(query: Query[T], rows: Sequence[Any]) -> T | None:
+    """What the one row means, if there is one. Raises StoreError when it means nothing."""
+    if not rows:
+        return None
+    try:
+        return query.decode(tuple(rows[0]))
+    except msgspec.MsgspecError as error:
+        log.error("row_unreadable", extra={"error": type(error).__name__})
+        raise StoreError("What is stored there was damaged on the disk and cannot be read.") from error
+
+
+def _is_garbled(error: sqlite3.OperationalError) -> bool:
+    """Whether a stored text is not UTF-8 any more; Python gives this no code of its own."""
+    return not hasattr(error, "sqlite_errorcode") and "decode to UTF-8" in str(error)
+
+
+@contextlib.contextmanager
+def _patience(connection: sqlite3.Connection | aiosqlite.Connection) -> Iterator[None]:
+    """Texts are read with marks in place of what is no UTF-8: a garbled name must not hide the row."""
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    try:
+        yield
+    finally:
+        connection.text_factory = str
 
 
 async def _close(connection: aiosqlite.Connection | None) -> None:

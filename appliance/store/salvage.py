@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.store.backup import read_only
+from appliance.store.borrowed_schema import copy_with_schema, has_schema
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +32,35 @@ def salvage(damaged: Path, fresh: sqlite3.Connection) -> dict[str, int]:
 
     The damaged file and its log are not changed. Raises sqlite3.Error when `fresh` cannot be written.
     """
-    copied: dict[str, int] = {}
     fresh.execute("PRAGMA foreign_keys = OFF")
     with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(read_only(damaged)) as source:
-        source.execute("PRAGMA writable_schema = ON")  # a table whose definition is gone must not hide others
-        source.text_factory = lambda raw: raw.decode("utf-8", "replace")
-        for table, keyed in _tables(fresh):
-            rows = _copy(source, fresh, table, keyed=keyed)
-            if rows:
-                copied[table] = rows
+        if has_schema(source):
+            _copy_all(source, fresh)
+    if not _rows(fresh):
+        copy = damaged.with_name(f"{damaged.name}.salvage")
+        copy_with_schema(damaged, fresh, copy)
+        with contextlib.closing(read_only(copy)) as source:
+            _copy_all(source, fresh)
+        copy.unlink()
     _drop_orphans(fresh)
     fresh.execute("PRAGMA foreign_keys = ON")
-    return copied
+    return _rows(fresh)
+
+
+def _copy_all(source: sqlite3.Connection, fresh: sqlite3.Connection) -> None:
+    source.execute("PRAGMA writable_schema = ON")  # a table whose definition is gone must not hide others
+    source.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    for table, keyed in _tables(fresh):
+        _copy(source, fresh, table, keyed=keyed)
+
+
+def _rows(fresh: sqlite3.Connection) -> dict[str, int]:
+    """How many rows each table has; those without any are left out."""
+    counted = {
+        table: int(fresh.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
+        for table, _ in _tables(fresh)
+    }
+    return {table: rows for table, rows in counted.items() if rows}
 
 
 def _tables(fresh: sqlite3.Connection) -> list[tuple[str, bool]]:
@@ -53,22 +71,20 @@ def _tables(fresh: sqlite3.Connection) -> list[tuple[str, bool]]:
     ]
 
 
-def _copy(source: sqlite3.Connection, fresh: sqlite3.Connection, table: str, *, keyed: bool) -> int:
+def _copy(source: sqlite3.Connection, fresh: sqlite3.Connection, table: str, *, keyed: bool) -> None:
     known = _columns(source, table)
     names = [name for name in _columns(fresh, table) if name in known]
     if not names:
-        return 0
+        return
     rows = _by_key(source, fresh, table, names) if keyed else _by_number(source, table, names)
     insert = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
-    copied = 0
     fresh.execute("BEGIN")
     for row in rows:
         if table == "events" and not _is_true(names, row):
             continue
         with contextlib.suppress(sqlite3.IntegrityError):
-            copied += fresh.execute(insert, tuple(row)).rowcount
+            fresh.execute(insert, tuple(row))
     fresh.execute("COMMIT")
-    return copied
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> list[str]:

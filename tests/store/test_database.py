@@ -4,13 +4,15 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import pytest
 
 from appliance.model.errors import NotFound, StorageFull
 from appliance.store.database import Database, StoreError, StoreSettings, Transaction, connect
 from appliance.store.migrate import SchemaTooNew, migrate, migrations
-from appliance.store.query import Query, count
+from appliance.store.query import Query, count, select
 
 SETTINGS = StoreSettings()
 HOW_MANY = count("SELECT count(*) FROM chats")
@@ -123,3 +125,27 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(SchemaTooNew, match="99"):
         migrate(path, SETTINGS)
+
+
+async def test_a_row_that_means_nothing_hides_no_other(db: Database) -> None:
+    """Bytes that changed on the disk within a value are found by no check of the file."""
+
+    class Chat(msgspec.Struct):
+        name: Annotated[str, msgspec.Meta(max_length=8)]
+
+    await db.transaction(lambda tx: [add(name, tx) for name in ("well", "longer than it may be")])
+    chats = select(Chat, "chats", "1 ORDER BY name")
+    assert await db.reader.all(chats) == [Chat("well")]
+    assert await db.transaction(lambda tx: tx.all(chats)) == [Chat("well")]
+    with pytest.raises(StoreError, match="damaged"):
+        await db.reader.one(chats)
+
+
+async def test_a_garbled_text_is_read_with_marks_in_it(db: Database) -> None:
+    garbled = "INSERT INTO chats (name) VALUES (CAST(x'41ff42' AS TEXT))"
+    await db.transaction(lambda tx: (tx.run(garbled), add("well", tx)))
+    chats = Query("SELECT name FROM chats ORDER BY name", (), lambda row: str(row[0]))
+    assert await db.reader.all(chats) == ["A\ufffdB", "well"]
+    assert await db.transaction(lambda tx: tx.all(chats)) == ["A\ufffdB", "well"]
+    assert await db.reader.one(chats) == "A\ufffdB"
+    assert await db.transaction(lambda tx: tx.one(chats)) == "A\ufffdB"
