@@ -27,12 +27,14 @@ from appliance.gateway.fanout import Fanout
 from appliance.gateway.gateway import Gateway
 from appliance.gateway.inbound import Inbound
 from appliance.gateway.incoming_messages import IncomingMessages
+from appliance.gateway.invites import Invites
 from appliance.gateway.limits import RateLimits
 from appliance.gateway.media import Media
 from appliance.gateway.media_fetch import Fetcher
 from appliance.gateway.media_links import MediaLinks
 from appliance.gateway.media_shelf import Shelf
 from appliance.gateway.outbox import Outbox
+from appliance.gateway.people import People
 from appliance.gateway.receipts import Receipts
 from appliance.gateway.retention import Retention
 from appliance.gateway.sandbox import Sandbox
@@ -137,6 +139,8 @@ def build(config: Config, db: Database, opened: Opening | None = None) -> House:
         reader=db.reader,
         clock=clock,
         accounts=accounts,
+        invites=Invites(db, db.reader, clock, accounts),
+        people=People(accounts, devices),
         devices=devices,
         outbox=Outbox(db, clock, devices, drains, limits, config.limits, care.refuse_when_low),
         media=media,

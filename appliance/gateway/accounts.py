@@ -4,7 +4,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -17,7 +17,7 @@ from appliance.model.account import Account, Role
 from appliance.model.clock import Clock
 from appliance.model.errors import Invalid
 from appliance.model.ids import new_id
-from appliance.store import accounts
+from appliance.store import accounts, browser_sessions, choices, invites
 from appliance.store.database import Database, Reader, Transaction
 
 KEY_PURPOSE = "api-key"
@@ -26,10 +26,17 @@ _KEY = re.compile(r"[0-9a-f]{64}\Z")
 _EMAIL = re.compile(r"[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\Z")
 
 
-class AccountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who may register in the browser: `first` only the first account, `open` everybody, `closed` nobody."""
+Registration = Literal["first", "open", "closed"]
+_REGISTRATION = "accounts.registration"
 
-    registration: Literal["first", "open", "closed"] = "first"
+
+class AccountSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may register in the browser: `first` only the first account, `open` everybody, `closed` nobody.
+
+    An administrator may choose otherwise in the dashboard; that choice is kept until it is taken back.
+    """
+
+    registration: Registration = "first"
 
 
 class AccountRefused(Invalid):
@@ -42,7 +49,8 @@ class AccountRefused(Invalid):
 
 
 class Accounts:
-    """The accounts of this gateway. `on_key_rotated` gets the account's id after its key changed."""
+    """The accounts of this gateway. `on_key_rotated` gets the account's id after its key changed, or after
+    the account was disabled or deleted: what the key opened is to be closed."""
 
     def __init__(
         self,
@@ -58,6 +66,7 @@ class Accounts:
         self._vault = vault
         self._clock = clock
         self._settings = settings
+        self._chosen: Registration | None = None
         self._setup_token = setup_token
         self._passwords = Passwords()
         self._limits = LoginLimits(clock)
@@ -70,7 +79,9 @@ class Accounts:
     async def open(self) -> None:
         """Count the accounts; write the setup token while there is none, void it otherwise."""
         self._total = await self._reader.one(accounts.how_many()) or 0
-        if self._total or self._settings.registration == "closed":
+        chosen = await self._reader.one(choices.value(_REGISTRATION))
+        self._chosen = next((each for each in get_args(Registration) if each == chosen), None)
+        if self._total or self.registration == "closed":
             self._setup_token.void()
         else:
             self._setup_token.ensure()
@@ -85,15 +96,30 @@ class Accounts:
         return self._total == 0
 
     @property
+    def registration(self) -> Registration:
+        """Who may register: what an administrator chose, else what the configuration says."""
+        return self._chosen or self._settings.registration
+
+    @property
+    def configured_registration(self) -> Registration | None:
+        """What the configuration says, when an administrator chose otherwise."""
+        return self._settings.registration if self._chosen else None
+
+    async def choose_registration(self, chosen: Registration | None) -> None:
+        """Decide who may register, until it is decided again; None: as the configuration says."""
+        await self._db.transaction(lambda tx: choices.save(tx, _REGISTRATION, chosen))
+        self._chosen = chosen
+
+    @property
     def may_register(self) -> bool:
         """Whether the browser may make another account now."""
-        policy = self._settings.registration
+        policy = self.registration
         return policy == "open" or (policy == "first" and self.is_empty)
 
     @property
     def is_single(self) -> bool:
         """Whether only the owner can be using this gateway: at most one account, and not open to others."""
-        return self._total <= 1 and self._settings.registration != "open"
+        return self._total <= 1 and self.registration != "open"
 
     async def by_key(self, key: str) -> Account | None:
         """The account with that API key. A key used before costs one hash and no disk."""
@@ -105,21 +131,31 @@ class Accounts:
         changes = self._changes
         found = await self._reader.one(accounts.by_key_hash(key_hash))
         # A row read before a rotation and kept after it would leave the old key good for ever.
-        if found is not None and changes == self._changes:
+        if found is None or found.disabled_at is not None:
+            return None
+        if changes == self._changes:
             self._by_key_hash[key_hash] = found
         return found
 
     async def by_id(self, account_id: str) -> Account | None:
         return await self._reader.one(accounts.by_id(account_id))
 
-    async def create(self, email: str, name: str, password: str, role: Role) -> tuple[Account, str]:
-        """A new account, whatever the registration policy says; returns it with its API key.
+    async def create(
+        self,
+        email: str,
+        name: str,
+        password: str,
+        role: Role,
+        check: Callable[[Transaction], None] = lambda tx: None,
+    ) -> tuple[Account, str]:
+        """A new account, whatever the registration policy says; returns it with its API key. `check` may
+        refuse in the transaction that makes it.
 
         Raises AccountRefused.
         """
         email, name = _checked_identity(email, name)
         _check_new_password(password, "password")
-        return await self._insert(email, name, password, role, lambda tx: None)
+        return await self._insert(email, name, password, role, check)
 
     async def register(
         self,
@@ -165,6 +201,8 @@ class Accounts:
         if account is None or not fits:
             raise AccountRefused("login_wrong", "The email or the password is not right.", "email")
         self._limits.give_back(address, email)
+        if account.disabled_at is not None:
+            raise AccountRefused("disabled", "This account is disabled.", "email")
         return account
 
     async def check_password(self, account: Account, password: str, address: str = "") -> None:
@@ -174,21 +212,53 @@ class Accounts:
             raise AccountRefused("password_wrong", "That is not your password.", "password")
         self._limits.give_back(address, account.email)
 
-    async def set_password(self, account: Account, password: str) -> None:
-        """Change the password. Raises AccountRefused. Sessions of other browsers are the caller's to end."""
+    async def set_password(
+        self, account: Account, password: str, check: Callable[[Transaction], None] = lambda tx: None
+    ) -> None:
+        """Change the password; links to a new one no longer open. `check` may refuse in the transaction that
+        changes it. Raises AccountRefused. Sessions of other browsers are the caller's to end."""
         _check_new_password(password, "new_password")
         hashed = await self._passwords.hash(password)
-        await self._db.transaction(lambda tx: accounts.save_password(tx, account.id, hashed))
+
+        def work(tx: Transaction) -> None:
+            check(tx)
+            accounts.save_password(tx, account.id, hashed)
+            invites.delete_for(tx, account.id)
+
+        await self._db.transaction(work)
         self._forget(account.id)
+
+    async def set_disabled(self, account_id: str, *, disabled: bool) -> None:
+        """Let neither key nor password of the account open anything, or let them again; disabling signs its
+        browsers out and ends its streams. Raises AccountRefused for the last administrator."""
+        at = self._clock.now_ms() if disabled else None
+
+        def work(tx: Transaction) -> None:
+            accounts.save_disabled(tx, account_id, at)
+            _check_admin_left(tx)
+            if disabled:
+                browser_sessions.delete_all(tx, account_id)
+
+        await self._db.transaction(work)
+        self._shut_out(account_id)
+
+    async def delete(self, account_id: str) -> None:
+        """Delete the account; its devices must be gone. Raises AccountRefused for the last administrator."""
+
+        def work(tx: Transaction) -> int:
+            accounts.delete(tx, account_id)
+            _check_admin_left(tx)
+            return tx.one(accounts.how_many()) or 0
+
+        self._total = await self._db.transaction(work)
+        self._shut_out(account_id)
 
     async def rotate_key(self, account: Account) -> str:
         """A new API key; the old one is refused from now on, and `on_key_rotated` is told."""
         key, now = _new_key(), self._clock.now_ms()
         key_hash, sealed = _hash(key), self._vault.seal(key.encode(), KEY_PURPOSE)
         await self._db.transaction(lambda tx: accounts.save_key(tx, account.id, key_hash, sealed, now))
-        self._forget(account.id)
-        for listener in self.on_key_rotated:
-            listener(account.id)
+        self._shut_out(account.id)
         return key
 
     def reveal_key(self, account: Account) -> str:
@@ -223,13 +293,24 @@ class Accounts:
         return account, key
 
     def _check_policy(self, total: int) -> None:
-        policy = self._settings.registration
+        policy = self.registration
         if policy == "closed" or (policy == "first" and total):
             raise AccountRefused("registration_closed", "Registration is closed here.", "email")
+
+    def _shut_out(self, account_id: str) -> None:
+        """The key no longer opens what it did: whoever holds something open with it is told."""
+        self._forget(account_id)
+        for listener in self.on_key_rotated:
+            listener(account_id)
 
     def _forget(self, account_id: str) -> None:
         self._changes += 1
         self._by_key_hash = {h: a for h, a in self._by_key_hash.items() if a.id != account_id}
+
+
+def _check_admin_left(tx: Transaction) -> None:
+    if not tx.one(accounts.admins()):
+        raise AccountRefused("last_admin", "Somebody must look after the gateway.", "")
 
 
 def _checked_identity(email: str, name: str) -> tuple[str, str]:

@@ -74,6 +74,10 @@ class BrowserSessions:
     async def end(self, session: BrowserSession) -> None:
         await self._db.transaction(lambda tx: browser_sessions.delete(tx, session.token_hash))
 
+    async def end_one(self, account_id: str, token_hash: bytes) -> bool:
+        """Sign one browser of the account out; False when there is none such."""
+        return await self._db.transaction(lambda tx: browser_sessions.delete_one(tx, account_id, token_hash))
+
     async def end_others(self, session: BrowserSession) -> int:
         """Sign the account out everywhere else; returns how many sessions ended."""
         return await self._db.transaction(

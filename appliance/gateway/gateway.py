@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from appliance.gateway.accounts import Accounts
 from appliance.gateway.devices import DeviceManager
 from appliance.gateway.events import EventLog
+from appliance.gateway.invites import Invites
 from appliance.gateway.limits import RateLimits
 from appliance.gateway.media import Media
 from appliance.gateway.outbox import Outbox
+from appliance.gateway.people import People
 from appliance.gateway.sandbox import Sandbox
 from appliance.gateway.tickets import Tickets
 from appliance.gateway.webhooks import Webhooks
@@ -22,6 +24,8 @@ class Gateway:
     reader: Reader
     clock: Clock
     accounts: Accounts
+    invites: Invites
+    people: People
     devices: DeviceManager
     outbox: Outbox
     media: Media

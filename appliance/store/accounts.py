@@ -25,6 +25,16 @@ def by_key_hash(key_hash: bytes) -> Query[Account]:
     return select(Account, "accounts", "key_hash = ?", key_hash)
 
 
+def all_of_them() -> Query[Account]:
+    """Every account, the oldest first: for administrators."""
+    return select(Account, "accounts", "1 ORDER BY created_at, id")
+
+
+def admins() -> Query[int]:
+    """How many administrators can log in."""
+    return count("SELECT count(*) FROM accounts WHERE role = 'admin' AND disabled_at IS NULL")
+
+
 def how_many() -> Query[int]:
     return count("SELECT count(*) FROM accounts")
 
@@ -42,3 +52,14 @@ def save_key(tx: Transaction, account_id: str, key_hash: bytes, key_sealed: byte
 
 def save_password(tx: Transaction, account_id: str, password_hash: str) -> None:
     tx.run("UPDATE accounts SET password_hash = ? WHERE id = ?", password_hash, account_id)
+
+
+def save_disabled(tx: Transaction, account_id: str, disabled_at: int | None) -> None:
+    tx.run("UPDATE accounts SET disabled_at = ? WHERE id = ?", disabled_at, account_id)
+
+
+def delete(tx: Transaction, account_id: str) -> None:
+    """Delete the account with everything that is its own; what its devices have must be gone before."""
+    tx.run("DELETE FROM events WHERE account_id = ?", account_id)
+    tx.run("DELETE FROM event_floors WHERE account_id = ?", account_id)
+    tx.run("DELETE FROM accounts WHERE id = ?", account_id)

@@ -34,6 +34,16 @@ def delete(tx: Transaction, token_hash: bytes) -> None:
     tx.run("DELETE FROM browser_sessions WHERE token_hash = ?", token_hash)
 
 
+def delete_one(tx: Transaction, account_id: str, token_hash: bytes) -> bool:
+    """End that session of the account; False when it has none such."""
+    sql = "DELETE FROM browser_sessions WHERE account_id = ? AND token_hash = ?"
+    return tx.run(sql, account_id, token_hash) == 1
+
+
+def delete_all(tx: Transaction, account_id: str) -> None:
+    tx.run("DELETE FROM browser_sessions WHERE account_id = ?", account_id)
+
+
 def delete_others(tx: Transaction, account_id: str, kept: bytes) -> int:
     """Sign the account out everywhere but in the session `kept`; returns how many were ended."""
     return tx.run("DELETE FROM browser_sessions WHERE account_id = ? AND token_hash <> ?", account_id, kept)

@@ -30,10 +30,10 @@ def insert(tx: Transaction, ticket: StreamTicket) -> None:
 
 def usable(token_hash: bytes, now_ms: int) -> Query[StreamTicket]:
     """The ticket, if it can open its stream now: for the first time, or again. Not after the key was
-    rotated."""
+    rotated or the account disabled."""
     where = (
         "token_hash = ?1 AND expires_at > ?2 AND (opened = 1 OR open_by > ?2) "
-        "AND key_hash = (SELECT key_hash FROM accounts WHERE id = account_id)"
+        "AND key_hash = (SELECT key_hash FROM accounts WHERE id = account_id AND disabled_at IS NULL)"
     )
     return select(StreamTicket, "stream_tickets", where, token_hash, now_ms)
 

@@ -1,8 +1,19 @@
 CREATE TABLE accounts (
     id TEXT PRIMARY KEY, email TEXT NOT NULL UNIQUE COLLATE NOCASE, name TEXT NOT NULL, role TEXT NOT NULL,
     password_hash TEXT NOT NULL, key_hash BLOB NOT NULL UNIQUE, key_sealed BLOB NOT NULL, key_rotated_at INTEGER NOT NULL,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL, disabled_at INTEGER
 ) STRICT;
+
+-- Links that open once: to make an account (no account_id), or to give that account a new password.
+CREATE TABLE invites (
+    id TEXT PRIMARY KEY, token_hash BLOB NOT NULL UNIQUE,
+    account_id TEXT REFERENCES accounts(id) ON DELETE CASCADE,
+    made_by TEXT NOT NULL REFERENCES accounts(id) ON DELETE CASCADE,
+    created_at INTEGER NOT NULL, expires_at INTEGER NOT NULL
+) STRICT;
+
+-- What an administrator chose in the dashboard instead of what the configuration says.
+CREATE TABLE choices (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
 CREATE TABLE browser_sessions (
     token_hash BLOB PRIMARY KEY, account_id TEXT NOT NULL REFERENCES accounts(id) ON DELETE CASCADE,
