@@ -18,6 +18,7 @@ from appliance.gateway.accounts import Accounts
 from appliance.gateway.backups import Backups
 from appliance.gateway.clock import SystemClock
 from appliance.gateway.deliveries import DeliveryWorker
+from appliance.gateway.delivery_bell import DeliveryBell
 from appliance.gateway.destinations import Destinations
 from appliance.gateway.devices import DeviceManager, Engines
 from appliance.gateway.downloads import Downloads
@@ -25,6 +26,7 @@ from appliance.gateway.drains import Drains
 from appliance.gateway.events import EventLog
 from appliance.gateway.fanout import Fanout
 from appliance.gateway.gateway import Gateway
+from appliance.gateway.http_client import Lookup
 from appliance.gateway.inbound import Inbound
 from appliance.gateway.incoming_messages import IncomingMessages
 from appliance.gateway.invites import Invites
@@ -44,6 +46,7 @@ from appliance.gateway.store_care import StoreCare
 from appliance.gateway.tickets import Tickets
 from appliance.gateway.vault import Vault
 from appliance.gateway.webhooks import Webhooks
+from appliance.model.clock import Clock
 from appliance.server import App, Readiness, build_app
 from appliance.store.database import SQLITE_VERSION, Database
 from appliance.store.opening import Opening
@@ -103,9 +106,17 @@ class House:
         self.gateway.accounts.close()
 
 
-def build(config: Config, db: Database, opened: Opening | None = None) -> House:
-    """Make every part over the open database. Raises VaultError, AssetsMissing, AllowEntryInvalid."""
-    clock, vault = SystemClock(), Vault.from_file(config.data / "secret.key")
+def build(
+    config: Config,
+    db: Database,
+    opened: Opening | None = None,
+    *,
+    clock: Clock | None = None,
+    lookup: Lookup | None = None,
+) -> House:
+    """Make every part over the open database, with this machine's clock and name look-up unless others are
+    given. Raises VaultError, AssetsMissing, AllowEntryInvalid."""
+    clock, vault = clock or SystemClock(), Vault.from_file(config.data / "secret.key")
     address, base_url = (config.server.host, config.server.port), base_url_of(config)
     backups = Backups(db.path, clock, config.backup)
     care = StoreCare(db, opened or Opening(), backups)
@@ -113,10 +124,10 @@ def build(config: Config, db: Database, opened: Opening | None = None) -> House:
     accounts = Accounts(db, db.reader, vault, clock, config.accounts, setup_token)
     events = EventLog(db.reader, Fanout(), clock)
     limits = RateLimits(clock, config.limits)
-    destinations = Destinations(config.webhooks.allow, lambda: accounts.is_single, address)
+    destinations = Destinations(config.webhooks.allow, lambda: accounts.is_single, address, lookup)
     webhooks = Webhooks(db, db.reader, vault, clock, destinations, events)
     deliveries = DeliveryWorker(db, db.reader, vault, clock, destinations)
-    events.listen(deliveries.wakeup)
+    events.listen(DeliveryBell(db, deliveries.wakeup))
     webhooks.on_changed.append(deliveries.refresh)
 
     simulator = Simulator(clock)
@@ -125,7 +136,7 @@ def build(config: Config, db: Database, opened: Opening | None = None) -> House:
     states = DeviceStates(events, clock)
     devices = DeviceManager(db, clock, vault, states, events, limits, engines, config.data / "devices")
     shelf = Shelf(db, clock, config.media, config.data, MediaLinks(vault.derived("media-link"), base_url))
-    media = Media(db.reader, clock, config.media, config.data, Fetcher(address), shelf)
+    media = Media(db.reader, clock, config.media, config.data, Fetcher(address, lookup=lookup), shelf)
     downloads = Downloads(db, clock, devices, events, shelf, config.media)
     receipts = Receipts(events, clock)
     messages = IncomingMessages(events, clock)

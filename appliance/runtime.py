@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import uvloop
@@ -30,6 +30,8 @@ from appliance.store.opening import Opening
 
 log = logging.getLogger(__name__)
 
+Builder = Callable[[Config, Database, Opening], House]
+
 SESSIONS_STOP_S = 8.0
 INBOUND_DRAIN_S = 3.0
 DELIVERIES_STOP_S = 8.0
@@ -40,9 +42,9 @@ SWITCH_INTERVAL_S = 0.0005
 CANNOT_START = (data_dir.DataDirInUse, PortTaken, SchemaTooNew, VaultError, AssetsMissing, AllowEntryInvalid)
 
 
-def run(config: Config) -> int:
-    """Serve until a signal or a failure; returns the exit code: 0 after a signal, 1 after a failure, 2 if
-    it cannot start."""
+def run(config: Config, builder: Builder = build) -> int:
+    """Serve what `builder` makes, until a signal or a failure; returns the exit code: 0 after a signal, 1
+    after a failure, 2 if it cannot start."""
     configure(config.logs)
     # The writer's thread asks for the interpreter after every statement: while requests are being handled it
     # would wait Python's own 5 ms each time.
@@ -54,7 +56,7 @@ def run(config: Config) -> int:
             opened = opening.prepare(database, config.store)
             migrate(database, config.store)
             opening.begun(database)
-            code = uvloop.run(_live(config, opened))
+            code = uvloop.run(_live(config, opened, builder))
             if code == 0:
                 opening.ended(database)
             return code
@@ -65,11 +67,11 @@ def run(config: Config) -> int:
         logging.shutdown()
 
 
-async def _live(config: Config, opened: Opening) -> int:
+async def _live(config: Config, opened: Opening, builder: Builder) -> int:
     db = Database(chores.database_path(config.data), config.store)
     await db.open()
     try:
-        return await Life(config, build(config, db, opened)).run()
+        return await Life(config, builder(config, db, opened)).run()
     finally:
         # Also when building fails: an unclosed reader would keep the process alive for ever.
         await db.close()

@@ -9,6 +9,7 @@ from typing import Any, Self
 from clock import HandClock
 
 from appliance.gateway.deliveries import DeliveryWorker
+from appliance.gateway.delivery_bell import DeliveryBell
 from appliance.gateway.destinations import Destinations
 from appliance.gateway.events import EventLog
 from appliance.gateway.fanout import Fanout
@@ -101,7 +102,7 @@ class Rig:
         worker = DeliveryWorker(
             self.db, self.db.reader, self.vault, self.clock, self.destinations, random.Random(7)
         )
-        self.log.listen(worker.wakeup)
+        self.log.listen(DeliveryBell(self.db, worker.wakeup))
         self.webhooks.on_changed.append(worker.refresh)
         return worker
 
@@ -158,6 +159,10 @@ class Rig:
         row = await self.db.reader.one(webhooks.by_id(self.account.id, endpoint.id))
         assert row is not None
         return row
+
+    async def endpoints(self) -> list[Endpoint]:
+        """The account's endpoints, newest first."""
+        return [row for _, row in await self.db.reader.all(webhooks.page(self.account.id, None, 200))]
 
     async def deliveries(self, endpoint: Endpoint) -> list[Delivery]:
         """All deliveries of the endpoint, oldest first."""

@@ -8,7 +8,8 @@ from litestar import Request, delete, get, patch, post
 from appliance.api import paging
 from appliance.api.decoding import decode, decode_query
 from appliance.api.paging import Listing, Page
-from appliance.gateway import signing
+from appliance.gateway import retry, signing
+from appliance.gateway.delivery_alarm import gives_up_at, status_reason
 from appliance.gateway.endpoint_rules import MASK
 from appliance.gateway.gateway import Gateway
 from appliance.gateway.vault import VaultError
@@ -74,7 +75,9 @@ class DeliveryPage(Page, kw_only=True, rename="camel", forbid_unknown_fields=Tru
 
 class WebhookAnswer(msgspec.Struct, rename="camel"):
     """`secret` is None only when it was sealed with another key file. `standard_secret` is what to paste into
-    a Standard Webhooks library when `secret` is the caller's own; `status_reason` says why it stopped."""
+    a Standard Webhooks library when `secret` is the caller's own; `status_reason` says why it stopped, or
+    that it has been failing for days. `gives_up_at`: when the first deliveries to a failing one are given up.
+    """
 
     id: str
     url: str
@@ -88,6 +91,7 @@ class WebhookAnswer(msgspec.Struct, rename="camel"):
     status: EndpointStatus
     status_reason: str | None
     failing_since: int | None
+    gives_up_at: int | None
     created_at: int
     standard_secret: str | msgspec.UnsetType = msgspec.UNSET
 
@@ -105,7 +109,8 @@ class AttemptAnswer(msgspec.Struct, rename="camel"):
 
 class DeliveryAnswer(msgspec.Struct, rename="camel"):
     """One event for one webhook. `last_status` and `last_error` are the newest attempt's; `next_attempt_at`
-    is None when there will be none."""
+    is None when there will be none, and `gives_up_at` (when the last one is due) before the first one failed.
+    """
 
     id: str
     webhook_id: str
@@ -117,6 +122,7 @@ class DeliveryAnswer(msgspec.Struct, rename="camel"):
     last_status: int | None
     last_error: str | None
     next_attempt_at: int | None
+    gives_up_at: int | None
     created_at: int
     finished_at: int | None
     attempts: list[AttemptAnswer] | msgspec.UnsetType = msgspec.UNSET
@@ -146,15 +152,16 @@ def webhook_answer(gateway: Gateway, endpoint: Endpoint) -> WebhookAnswer:
         redirect_is_success=endpoint.redirect_is_success,
         enabled=endpoint.enabled,
         status=endpoint.status,
-        status_reason=endpoint.status_reason,
+        status_reason=status_reason(endpoint, gateway.clock.now_ms()),
         failing_since=endpoint.failing_since,
+        gives_up_at=gives_up_at(endpoint),
         created_at=endpoint.created_at,
         standard_secret=standard or msgspec.UNSET,
     )
 
 
 def delivery_answer(delivery: Delivery) -> DeliveryAnswer:
-    pending = delivery.status is DeliveryStatus.PENDING
+    pending, since = delivery.status is DeliveryStatus.PENDING, delivery.failing_since
     return DeliveryAnswer(
         id=delivery.id,
         webhook_id=delivery.endpoint_id,
@@ -166,6 +173,7 @@ def delivery_answer(delivery: Delivery) -> DeliveryAnswer:
         last_status=delivery.last_status,
         last_error=delivery.last_error,
         next_attempt_at=delivery.due_at if pending else None,
+        gives_up_at=retry.gives_up_at(since) if pending and since is not None else None,
         created_at=delivery.created_at,
         finished_at=delivery.finished_at,
     )

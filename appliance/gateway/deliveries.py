@@ -13,20 +13,23 @@ import random
 import aiohttp
 
 from appliance.gateway.addresses import Policy
+from appliance.gateway.clock import JumpWatch
+from appliance.gateway.delivery_alarm import DeliveryAlarm
 from appliance.gateway.delivery_attempt import Answer, Receiver, attempt, unsendable
 from appliance.gateway.delivery_lanes import Lane
 from appliance.gateway.delivery_outcome import given_up, judge
 from appliance.gateway.delivery_plan import Claim, DeliveryPlan
-from appliance.gateway.delivery_records import DeliveryRecords
+from appliance.gateway.delivery_records import PROBE_MS, DeliveryRecords
 from appliance.gateway.destinations import Destinations
 from appliance.gateway.endpoint_seal import EndpointSeal
+from appliance.gateway.retry import LATE_MS
 from appliance.gateway.vault import Vault, VaultError
 from appliance.model.clock import Clock
 from appliance.model.errors import GatewayError
 from appliance.model.webhook import Endpoint, EndpointStatus
 from appliance.store import delivery_queue, webhooks
 from appliance.store.database import Database, Reader, Transaction
-from appliance.store.delivery_queue import Claimed, Recorded
+from appliance.store.delivery_queue import Claimed, Recorded, Work
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,6 @@ STORE_REFUSED_S = 1.0
 CATCH_UP_GROUP = 500
 BREATH_MOST_S = 0.05
 
-CLOCK_SET_BACK_MS = 60_000
 FURTHEST_MS = 30 * 3600 * 1000
 """No attempt is ever due later than this: a day, a fifth more, and some."""
 
@@ -70,7 +72,8 @@ class DeliveryWorker:
         self._flying: dict[asyncio.Task[None], Claimed] = {}
         self._clients: dict[Policy, aiohttp.ClientSession] = {}
         self._next_sweep = 0.0
-        self._clock_offset_ms = 0.0
+        self._watch = JumpWatch(clock)
+        self._alarm = DeliveryAlarm()
         self._stopping = False
         self._grace_s = 0.0
         self._ended: asyncio.Event | None = None
@@ -79,9 +82,8 @@ class DeliveryWorker:
         """Deliver until `stop`. Raises what the database raises at the start; later refusals are waited
         out."""
         self._ended = asyncio.Event()
-        self._clock_offset_ms = self._clock.now_ms() - self._clock.monotonic() * 1000
         try:
-            released = await self._db.transaction(delivery_queue.release_all)
+            released = await self._db.transaction(self._take_up)
             if released:
                 log.info("deliveries_released", extra={"deliveries": released})
             async with asyncio.TaskGroup() as group:
@@ -130,8 +132,10 @@ class DeliveryWorker:
     async def _serve(self) -> float:
         """Claim what is due and start what fits; returns the seconds until something else is due."""
         await self._release_dropped()
-        await self._sweep()
+        await self._follow_clock()
         works = await self._reader.all(delivery_queue.work())
+        if self._clock.monotonic() >= self._next_sweep:
+            await self._sweep(works)
         for work in works:
             if work.catching_up:
                 await self._catch_up(work.endpoint_id)
@@ -151,20 +155,38 @@ class DeliveryWorker:
             await self._db.transaction(lambda tx, nos=nos: delivery_queue.release(tx, nos))  # type: ignore[misc]
             del self._dropped[: len(nos)]
 
-    async def _sweep(self) -> None:
-        """Once a minute: release leases that ran out. And notice a clock that was set back."""
+    async def _follow_clock(self) -> None:
+        """Notice a wall clock that was set. What is due earlier than planned gets one attempt early, at the
+        endpoint's pace; what would be due impossibly late is due now."""
+        jump_ms = self._watch.look()
+        if jump_ms > 0:
+            await self._db.transaction(lambda tx: webhooks.shift(tx, jump_ms))
+        elif jump_ms < 0:
+            await self._db.transaction(self._clamp)
+        if jump_ms:
+            log.warning("clock_was_set", extra={"ahead_s": jump_ms // 1000})
+
+    def _take_up(self, tx: Transaction) -> int:
+        """At the start: release what was leased, and make up for a clock that was set, and time that went by,
+        while nobody ran. Returns how many were released."""
+        webhooks.skip_absence(tx, self._clock.now_ms(), LATE_MS)
+        self._clamp(tx)
+        return delivery_queue.release_all(tx)
+
+    def _clamp(self, tx: Transaction) -> None:
+        """Let nothing wait, and nobody be unprobed, for as long as the clock was set back."""
+        now_ms = self._clock.now_ms()
+        webhooks.clamp(tx, now_ms, now_ms + PROBE_MS)
+        delivery_queue.clamp(tx, now_ms, now_ms + FURTHEST_MS)
+
+    async def _sweep(self, works: list[Work]) -> None:
+        """Once a minute: release leases that ran out, and say which endpoints have been failing for days."""
         now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
-        offset_ms = now_ms - now_s * 1000
-        if offset_ms < self._clock_offset_ms - CLOCK_SET_BACK_MS:
-            made = await self._db.transaction(
-                lambda tx: delivery_queue.clamp(tx, now_ms, now_ms + FURTHEST_MS)
-            )
-            log.warning("clock_set_back", extra={"made_due": made})
-        self._clock_offset_ms = offset_ms
-        if now_s >= self._next_sweep:
-            self._next_sweep = now_s + SWEEP_S
-            mine = self._mine()
-            await self._db.transaction(lambda tx: delivery_queue.release_expired(tx, now_ms, mine))
+        self._next_sweep = now_s + SWEEP_S
+        self._alarm.ring(works, now_ms, now_s)
+        mine = self._mine()
+        if await self._db.transaction(lambda tx: delivery_queue.release_expired(tx, now_ms, mine)):
+            self.wakeup.set()
 
     def _mine(self) -> list[int]:
         """Row numbers of everything that is leased and being worked on."""

@@ -32,8 +32,8 @@ class Lane:
     """
 
     __slots__ = (
-        *("busy", "endpoint_id", "epoch", "fresh_first", "in_flight", "last_claimed", "may_start_at"),
-        *("more", "pool", "queued", "receiver", "slots", "waiting"),
+        *("busy", "endpoint_id", "epoch", "fresh_first", "in_flight", "last_claimed", "may_probe_at"),
+        *("may_start_at", "more", "pool", "queued", "receiver", "slots", "waiting"),
     )
 
     def __init__(self, endpoint_id: str, pool: Pool) -> None:
@@ -49,6 +49,7 @@ class Lane:
         self.queued = False
         self.fresh_first = True
         self.may_start_at = 0.0
+        self.may_probe_at = 0.0
         self.last_claimed = 0.0
 
     def room(self, *, fast: bool) -> int:

@@ -7,8 +7,6 @@ from appliance.gateway.delivery_attempt import Answer
 from appliance.model.webhook import Attempt, DeliveryStatus
 from appliance.store.delivery_queue import Claimed, Recorded
 
-_GIVE_UP_AFTER_MS = retry.GIVE_UP_AFTER_S * 1000
-
 
 def judge(
     delivery: Claimed, answer: Answer, at_ms: int, *, redirect_is_success: bool, jitter: random.Random
@@ -20,6 +18,7 @@ def judge(
         status=DeliveryStatus.PENDING,
         step=delivery.step,
         due_at=delivery.due_at,
+        failing_since=delivery.failing_since,
     )
     if answer.forbidden is not None:
         return _stopped(done, answer.forbidden)
@@ -42,6 +41,7 @@ def given_up(delivery: Claimed, error: str, at_ms: int) -> Recorded:
         status=DeliveryStatus.DEAD,
         step=delivery.step,
         due_at=delivery.due_at,
+        failing_since=delivery.failing_since,
     )
 
 
@@ -69,13 +69,15 @@ def _postpone(done: Recorded, delivery: Claimed, answer: Answer, at_ms: int, jit
     if delivery.probe and not asked:
         # Only the endpoint was probed: the delivery's own schedule goes on as if nothing had happened.
         return
+    since = retry.counted_from(delivery.failing_since, due_at_ms=delivery.due_at, at_ms=at_ms)
     due_at = retry.next_due(
         delivery.step + 1,
-        created_at_ms=delivery.queued_at,
+        counted_from_ms=since,
         now_ms=now_ms,
         jitter=jitter,
         retry_after=answer.retry_after,
     )
+    done.failing_since = since
     if due_at is None:
         done.status = DeliveryStatus.DEAD
         return

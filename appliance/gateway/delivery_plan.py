@@ -24,13 +24,15 @@ NOTHING_TO_PROBE_S = 60.0
 
 
 class Claim(msgspec.Struct):
-    """What a turn wants for one lane: so many first attempts, so many later ones, or a probe."""
+    """What a turn wants for one lane: so many first attempts, so many later ones, or a probe. `paced`: the
+    next one has to wait a little."""
 
     lane: Lane
     epoch: int
     fresh: int = 0
     due: int = 0
     probe: bool = False
+    paced: bool = False
 
 
 class DeliveryPlan:
@@ -75,8 +77,12 @@ class DeliveryPlan:
             return deliveries
         lane.last_claimed = now_s
         lane.more = len(deliveries) >= claim.fresh + claim.due
-        if not deliveries:
-            lane.may_start_at = now_s + (NOTHING_TO_PROBE_S if claim.probe else NOTHING_FOUND_S)
+        if deliveries and claim.paced:
+            lane.may_start_at = now_s + LONG_FAILING_PACE_S
+        elif not deliveries and claim.probe:
+            lane.may_probe_at = now_s + NOTHING_TO_PROBE_S
+        elif not deliveries:
+            lane.may_start_at = now_s + NOTHING_FOUND_S
         lane.waiting.extend(deliveries)
         lane.enqueue()
         return []
@@ -143,9 +149,9 @@ class DeliveryPlan:
         if not fast and self._slow.free <= len(self._slow.ready):
             self._starved = True
             return None
-        if work.failing_since is not None and now_ms - work.failing_since >= LONG_FAILING_MS:
-            lane.may_start_at = now_s + LONG_FAILING_PACE_S
-        return _shared(lane, work, room, now_ms)
+        claim = _shared(lane, work, room, now_ms)
+        claim.paced = work.failing_since is not None and now_ms - work.failing_since >= LONG_FAILING_MS
+        return claim
 
 
 def _wait_ms(work: Work, lane: Lane, now_ms: int, now_s: float) -> float:
@@ -153,10 +159,11 @@ def _wait_ms(work: Work, lane: Lane, now_ms: int, now_s: float) -> float:
     paced_ms = (lane.may_start_at - now_s) * 1000
     if work.fresh:
         return paced_ms
-    due_at = now_ms if work.due_at is None else work.due_at
+    wait_ms = 0.0 if work.due_at is None else work.due_at - now_ms
     if work.status is EndpointStatus.FAILING and work.probe_at is not None:
-        due_at = min(due_at, work.probe_at)
-    return max(paced_ms, due_at - now_ms)
+        probe_ms = max(work.probe_at - now_ms, (lane.may_probe_at - now_s) * 1000)
+        wait_ms = min(wait_ms, probe_ms)
+    return max(paced_ms, wait_ms)
 
 
 def _shared(lane: Lane, work: Work, room: int, now_ms: int) -> Claim:

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from appliance.gateway import body_limit
+from appliance.gateway.delivery_bell import DeliveryBell
 from appliance.model.clock import Clock
 from appliance.model.event import Event, EventType, NewEvent
 from appliance.store import events
@@ -44,7 +45,7 @@ class EventLog:
         self._wakes: dict[str, asyncio.Event] = {}
         self.on_wake: list[Callable[[str], None]] = []
         self._told: dict[str, asyncio.Future[int]] = {}
-        self._listeners: list[asyncio.Event] = []
+        self._bells: list[DeliveryBell] = []
         self.closed = False
 
     async def open(self) -> None:
@@ -72,15 +73,17 @@ class EventLog:
                 created_at=now,
             ),
         )
-        self._fanout.enqueue(tx, no, new, now)
+        if self._fanout.enqueue(tx, no, new, now):
+            for bell in self._bells:
+                bell.queued()
         return no
 
     def wake(self, account_id: str) -> None:
         """Something of that account was committed, or a QR code changed."""
         if event := self._wakes.pop(account_id, None):
             event.set()
-        for listener in self._listeners:
-            listener.set()
+        for bell in self._bells:
+            bell.ring()
         for told in self.on_wake:
             told(account_id)
 
@@ -90,9 +93,9 @@ class EventLog:
         for account_id in list(self._wakes):
             self.wake(account_id)
 
-    def listen(self, listener: asyncio.Event) -> None:
-        """Set `listener` at every wake: for the delivery worker, which serves all accounts."""
-        self._listeners.append(listener)
+    def listen(self, bell: DeliveryBell) -> None:
+        """Ring `bell` for what is queued from now on: for the delivery worker, which serves all accounts."""
+        self._bells.append(bell)
 
     def waiter(self, account_id: str) -> asyncio.Event:
         """The event that the next wake sets. Take it before reading the table, then nothing falls between."""

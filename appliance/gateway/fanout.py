@@ -55,7 +55,6 @@ class Fanout:
                     event_no=event_no,
                     event_type=new.type,
                     due_at=now_ms,
-                    queued_at=now_ms,
                     created_at=now_ms,
                 ),
             )

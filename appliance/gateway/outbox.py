@@ -25,8 +25,6 @@ from appliance.store import messages
 from appliance.store.database import Database, Reader, Transaction
 from appliance.store.messages import Idempotent
 
-IDEMPOTENCY_KEPT_MS = 24 * 3600 * 1000
-
 
 class Idempotency(msgspec.Struct, frozen=True):
     """The caller's key, and the hash of what the request says."""
@@ -83,8 +81,7 @@ class Outbox:
 
     async def replay(self, account: Account, idempotency: Idempotency) -> Accepted | None:
         """The message that the key made, None when it is new. Raises IdempotencyKeyReused."""
-        since = self._clock.now_ms() - IDEMPOTENCY_KEPT_MS
-        used = await self._reader.one(messages.idempotent(account.id, idempotency.key, since))
+        used = await self._reader.one(messages.idempotent(account.id, idempotency.key))
         if used is None:
             return None
         check_same(used, idempotency)
@@ -154,8 +151,7 @@ class Outbox:
 
     def _accept(self, tx: Transaction, message: Message, idempotency: Idempotency | None) -> Accepted:
         if idempotency is not None:
-            since = message.created_at - IDEMPOTENCY_KEPT_MS
-            used = tx.one(messages.idempotent(message.account_id, idempotency.key, since))
+            used = tx.one(messages.idempotent(message.account_id, idempotency.key))
             if used is not None:
                 check_same(used, idempotency)
                 earlier = tx.one(messages.by_id(message.account_id, used.message_id))

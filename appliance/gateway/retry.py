@@ -1,4 +1,8 @@
-"""When a webhook delivery is tried again, and what an answer means for it: functions of time and chance."""
+"""When a webhook delivery is tried again, and what an answer means for it: functions of time and chance.
+
+The seven days of a delivery are days in which it could be tried: they begin with its first failed attempt,
+and neither a gateway that was off nor a clock that was set uses them up.
+"""
 
 import random
 from collections.abc import Sequence
@@ -10,6 +14,9 @@ SCHEDULE_S: Sequence[int] = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 43
 DAY_S = 86_400
 JITTER = 0.2
 GIVE_UP_AFTER_S = 7 * DAY_S
+LATE_MS = DAY_S * 1000
+"""An attempt that comes later than this after its time was not held up by other deliveries: nothing was tried
+meanwhile."""
 
 
 class Outcome(StrEnum):
@@ -48,20 +55,37 @@ def retry_after_s(header: str | None, now_s: float) -> float:
     return min(max(asked, 0.0), DAY_S)
 
 
+def counted_from(failing_since_ms: int | None, *, due_at_ms: int, at_ms: int) -> int:
+    """Where the seven days begin (ms), seen from a failed attempt at `at_ms` that was due at `due_at_ms`.
+
+    With the first one (`failing_since_ms` None). One that comes over a day late moves them on by as much:
+    the gateway was off, the endpoint disabled, or the clock was set ahead. They never begin in the future.
+    """
+    if failing_since_ms is None:
+        return at_ms
+    late_ms = at_ms - due_at_ms
+    return min(at_ms, failing_since_ms + (late_ms if late_ms > LATE_MS else 0))
+
+
+def gives_up_at(counted_from_ms: int) -> int:
+    """When (ms) the last attempt is due."""
+    return counted_from_ms + GIVE_UP_AFTER_S * 1000
+
+
 def next_due(
     attempt: int,
     *,
-    created_at_ms: int,
+    counted_from_ms: int,
     now_ms: int,
     jitter: random.Random,
     retry_after: str | None = None,
 ) -> int | None:
     """When (ms) to try again after failed attempt number `attempt`, or None when the delivery is dead.
 
-    A `Retry-After` can only make the wait longer. Seven days after `created_at_ms` one last attempt is due,
+    A `Retry-After` can only make the wait longer. Seven days after `counted_from_ms` one last attempt is due,
     whatever the wait; the attempt that fails then, or later, is the last.
     """
-    last_at_ms = created_at_ms + GIVE_UP_AFTER_S * 1000
+    last_at_ms = gives_up_at(counted_from_ms)
     if now_ms >= last_at_ms:
         return None
     wait_s = max(delay_s(attempt, jitter), retry_after_s(retry_after, now_ms / 1000))

@@ -77,9 +77,10 @@ class Delivery(msgspec.Struct, kw_only=True):
     """A row of `deliveries`: one event for one endpoint. Times are ms.
 
     `attempts` counts the POSTs made, `step` those that moved the retry schedule on (probes do not).
-    `queued_at` is when it was created or last replayed: the seven days begin there. `held`: the receiver
-    named the time `due_at` (Retry-After), so that neither probe nor recovery comes before it.
-    `last_status` and `last_error` repeat the newest attempt's.
+    `failing_since` is its first failed attempt since it was created or last replayed, moved on by the time in
+    which nothing could be tried: the seven days begin there. `held`: the receiver named the time `due_at`
+    (Retry-After), so that neither probe nor recovery comes before it. `last_status` and `last_error` repeat
+    the newest attempt's.
     """
 
     no: int = 0
@@ -97,7 +98,7 @@ class Delivery(msgspec.Struct, kw_only=True):
     lease_until: int | None = None
     last_status: int | None = None
     last_error: str | None = None
-    queued_at: int
+    failing_since: int | None = None
     finished_at: int | None = None
     created_at: int
 

@@ -9,7 +9,7 @@ from appliance.store.query import Query, count, insertion, parameters, select
 
 _INSERT = insertion(Delivery, "deliveries", skip=("no",))
 _REQUEUE = (
-    "UPDATE deliveries SET status = 'pending', step = 0, held = 0, due_at = ?1, queued_at = ?1, "
+    "UPDATE deliveries SET status = 'pending', step = 0, held = 0, due_at = ?1, failing_since = NULL, "
     "lease_until = NULL, finished_at = NULL WHERE status <> 'delivering'"
 )
 _WAITING = "SELECT count(*) FROM deliveries WHERE status = 'pending'"

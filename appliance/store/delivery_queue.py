@@ -13,8 +13,8 @@ from appliance.store.database import Transaction
 from appliance.store.query import Query, Row
 
 _ROW = (
-    "SELECT d.no, d.endpoint_id, d.device_id, d.event_no, d.event_type, d.attempts, d.step, d.queued_at, "
-    "d.due_at, e.body, e.crc, coalesce(e.created_at, d.created_at) "
+    "SELECT d.no, d.endpoint_id, d.device_id, d.event_no, d.event_type, d.attempts, d.step, "
+    "d.failing_since, d.due_at, e.body, e.crc, coalesce(e.created_at, d.created_at) "
     "FROM deliveries d LEFT JOIN events e ON e.no = d.event_no "
     "WHERE d.endpoint_id = ? AND d.status = 'pending' "
 )
@@ -28,8 +28,8 @@ FROM endpoints e WHERE e.enabled = 1 AND e.status <> 'stopped'
 """
 _RELEASE = "UPDATE deliveries SET status = 'pending', lease_until = NULL WHERE status = 'delivering'"
 _RECORD = (
-    "UPDATE deliveries SET status = ?, attempts = ?, step = ?, due_at = ?, held = ?, lease_until = NULL, "
-    "last_status = ?, last_error = ?, finished_at = ? WHERE no = ?"
+    "UPDATE deliveries SET status = ?, attempts = ?, step = ?, due_at = ?, failing_since = ?, "
+    "held = ?, lease_until = NULL, last_status = ?, last_error = ?, finished_at = ? WHERE no = ?"
 )
 # SELECT, because the endpoint may have been deleted meanwhile, and its deliveries with it.
 _ATTEMPT = (
@@ -63,7 +63,7 @@ class Claimed(msgspec.Struct):
     event_type: str
     attempts: int
     step: int
-    queued_at: int
+    failing_since: int | None
     due_at: int
     body: bytes | None
     crc: int | None
@@ -79,6 +79,7 @@ class Recorded(msgspec.Struct):
     status: DeliveryStatus
     step: int
     due_at: int
+    failing_since: int | None = None
     held: bool = False
     endpoint: Literal["well", "failing", "stopped", "unknown"] = "unknown"
     reason: str | None = None
@@ -146,6 +147,7 @@ def record(tx: Transaction, done: Recorded) -> None:
         attempt.n,
         done.step,
         done.due_at,
+        done.failing_since,
         done.held,
         attempt.status,
         attempt.error,
@@ -176,7 +178,7 @@ def make_due(tx: Transaction, endpoint_id: str, now_ms: int, limit: int) -> int:
 
 
 def clamp(tx: Transaction, now_ms: int, furthest_ms: int) -> int:
-    """Make due what is due impossibly late, because the clock was set back meanwhile."""
+    """Make due what is due impossibly late, because the clock was set back."""
     return tx.run(
         "UPDATE deliveries SET due_at = ? WHERE status = 'pending' AND attempts > 0 AND due_at > ?",
         now_ms,

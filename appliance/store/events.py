@@ -49,6 +49,11 @@ def after(
     return Query(sql, (*args, limit), decoder(Event))
 
 
+def newest_at() -> Query[int]:
+    """When (ms) the newest event of all was written; no row: there is none."""
+    return count("SELECT created_at FROM events ORDER BY no DESC LIMIT 1")
+
+
 def floor(account_id: str) -> Query[int]:
     """The highest number that retention deleted: what follows a point below it is incomplete. No row:
     nothing was deleted."""

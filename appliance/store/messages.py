@@ -233,9 +233,10 @@ class Idempotent(msgspec.Struct, frozen=True):
     message_id: str
 
 
-def idempotent(account_id: str, key: str, since_ms: int) -> Query[Idempotent]:
-    where = "account_id = ? AND key = ? AND created_at > ?"
-    return select(Idempotent, "idempotency", where, account_id, key, since_ms)
+def idempotent(account_id: str, key: str) -> Query[Idempotent]:
+    """What the key was used for, as long as it is kept: its age is retention's business, because a clock that
+    is set ahead must not make a repeat look new."""
+    return select(Idempotent, "idempotency", "account_id = ? AND key = ?", account_id, key)
 
 
 def remember_key(tx: Transaction, account_id: str, key: str, used: Idempotent, now_ms: int) -> None:

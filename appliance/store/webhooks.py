@@ -113,5 +113,36 @@ def restart(tx: Transaction, endpoint_id: str) -> None:
     )
 
 
+def shift(tx: Transaction, ahead_ms: int) -> None:
+    """Move the times of failing endpoints with a clock that was set ahead."""
+    tx.run(
+        "UPDATE endpoints SET failing_since = failing_since + ?1, probe_at = probe_at + ?1 "
+        "WHERE status = 'failing'",
+        ahead_ms,
+    )
+
+
+def skip_absence(tx: Transaction, now_ms: int, late_ms: int) -> None:
+    """Leave the time in which nobody ran out of how long endpoints have been failing: those that should have
+    been probed more than `late_ms` ago were not."""
+    tx.run(
+        "UPDATE endpoints SET failing_since = failing_since + ?1 - probe_at, probe_at = ?1 "
+        "WHERE status = 'failing' AND probe_at < ?1 - ?2",
+        now_ms,
+        late_ms,
+    )
+
+
+def clamp(tx: Transaction, now_ms: int, probe_at: int) -> None:
+    """No endpoint has been failing since later than now, nor is probed later than `probe_at`, although the
+    clock was set back."""
+    tx.run(
+        "UPDATE endpoints SET failing_since = min(failing_since, ?), probe_at = min(probe_at, ?) "
+        "WHERE status = 'failing'",
+        now_ms,
+        probe_at,
+    )
+
+
 def caught_up(tx: Transaction, endpoint_id: str) -> None:
     tx.run("UPDATE endpoints SET catching_up = 0 WHERE id = ?", endpoint_id)

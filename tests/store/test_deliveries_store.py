@@ -198,7 +198,7 @@ async def test_a_replay_begins_the_schedule_anew_and_keeps_the_attempts(rig: Rig
     again = await rig.webhooks.replay(rig.account.id, endpoint.id, first.id)
     assert isinstance(again, Delivery)
     assert (again.status, again.attempts, again.step) == (DeliveryStatus.PENDING, 1, 0)
-    assert (again.queued_at, again.due_at) == (rig.clock.now_ms(), rig.clock.now_ms())
+    assert (again.failing_since, again.due_at) == (None, rig.clock.now_ms())
     assert await rig.webhooks.replay_range(rig.account.id, endpoint.id, 0, status=DeliveryStatus.DEAD) == 2
     assert await rig.webhooks.replay_range(rig.account.id, endpoint.id, rig.clock.now_ms()) == 0
     await rig.db.transaction(lambda tx: tx.run("DELETE FROM events WHERE no = 1"))

@@ -107,22 +107,22 @@ def test_what_an_answer_means(status: int | None, redirect_is_success: bool, out
 
 
 def test_the_next_attempt_is_due_after_the_delay() -> None:
-    assert next_due(1, created_at_ms=CREATED, now_ms=CREATED + 20, jitter=Middle()) == CREATED + 5_020
+    assert next_due(1, counted_from_ms=CREATED, now_ms=CREATED + 20, jitter=Middle()) == CREATED + 5_020
 
 
 @pytest.mark.parametrize(
     ("header", "wait_ms"), [("60", 60_000), ("1", 5_000), ("999999", DAY_MS), ("soon", 5_000)]
 )
 def test_retry_after_only_makes_the_wait_longer(header: str, wait_ms: int) -> None:
-    due = next_due(1, created_at_ms=CREATED, now_ms=CREATED, jitter=Middle(), retry_after=header)
+    due = next_due(1, counted_from_ms=CREATED, now_ms=CREATED, jitter=Middle(), retry_after=header)
     assert due == CREATED + wait_ms
 
 
 def test_one_last_attempt_after_seven_days_then_dead() -> None:
     end = CREATED + 7 * DAY_MS
-    assert next_due(15, created_at_ms=CREATED, now_ms=end - 1, jitter=Middle()) == end
-    assert next_due(16, created_at_ms=CREATED, now_ms=end, jitter=Middle()) is None
-    assert next_due(2, created_at_ms=CREATED, now_ms=end + DAY_MS, jitter=Middle()) is None
+    assert next_due(15, counted_from_ms=CREATED, now_ms=end - 1, jitter=Middle()) == end
+    assert next_due(16, counted_from_ms=CREATED, now_ms=end, jitter=Middle()) is None
+    assert next_due(2, counted_from_ms=CREATED, now_ms=end + DAY_MS, jitter=Middle()) is None
 
 
 @unhurried
@@ -130,7 +130,7 @@ def test_one_last_attempt_after_seven_days_then_dead() -> None:
 def test_an_endpoint_that_is_down_gets_all_attempts_until_the_end(seed: int) -> None:
     dice = random.Random(seed)
     now, attempts = CREATED, 1
-    while (due := next_due(attempts, created_at_ms=CREATED, now_ms=now, jitter=dice)) is not None:
+    while (due := next_due(attempts, counted_from_ms=CREATED, now_ms=now, jitter=dice)) is not None:
         assert due > now
         now, attempts = due, attempts + 1
     assert now == CREATED + 7 * DAY_MS
@@ -139,4 +139,4 @@ def test_an_endpoint_that_is_down_gets_all_attempts_until_the_end(seed: int) -> 
 
 def test_a_clock_that_went_back_makes_no_storm() -> None:
     now = CREATED - 3650 * DAY_MS
-    assert next_due(1, created_at_ms=CREATED, now_ms=now, jitter=Middle()) == now + 5_000
+    assert next_due(1, counted_from_ms=CREATED, now_ms=now, jitter=Middle()) == now + 5_000

@@ -156,7 +156,7 @@ CREATE TABLE deliveries (
     endpoint_id TEXT NOT NULL REFERENCES endpoints(id) ON DELETE CASCADE,
     device_id TEXT NOT NULL, event_no INTEGER NOT NULL, event_type TEXT NOT NULL, status TEXT NOT NULL,
     attempts INTEGER NOT NULL, step INTEGER NOT NULL, due_at INTEGER NOT NULL, held INTEGER NOT NULL, lease_until INTEGER,
-    last_status INTEGER, last_error TEXT, queued_at INTEGER NOT NULL, finished_at INTEGER, created_at INTEGER NOT NULL
+    last_status INTEGER, last_error TEXT, failing_since INTEGER, finished_at INTEGER, created_at INTEGER NOT NULL
 ) STRICT;
 -- A delivery waits in one of these two: first attempts go in order, later ones by their time.
 CREATE INDEX deliveries_fresh ON deliveries(endpoint_id, no) WHERE status = 'pending' AND attempts = 0;
