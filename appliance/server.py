@@ -36,6 +36,9 @@ BACKLOG = 2_048
 # Granian counts idle connections and streams too: at its own default a few hundred of them would shut
 # everybody out.
 CONNECTIONS = 16_384
+# What a connection may hold of a request's headers, and of an answer that its reader does not take. At
+# Granian's own 400 KiB a hundred streams whose readers have stopped would cost 120 MiB.
+BUFFER_BYTES = 64 * 1024
 # Granian would write to stdout in a form of its own.
 _LOGGED_BY_US: dict[str, dict[str, object]] = {"loggers": {}, "handlers": {}, "formatters": {}}
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where to knock when listening everywhere)
@@ -142,7 +145,7 @@ class HttpServer:
             websockets=False,
             backlog=BACKLOG,
             backpressure=CONNECTIONS,
-            http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS),
+            http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=BUFFER_BYTES),
             log_access=False,
             log_level=LogLevels.error,
             log_dictconfig=_LOGGED_BY_US,

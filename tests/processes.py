@@ -37,6 +37,16 @@ def memory_kib(pid: int, kind: str = "Pss") -> int:
     raise LookupError(kind)
 
 
+def descriptors(pid: int) -> int:
+    """How many file descriptors it has open."""
+    return sum(1 for _ in (PROC / str(pid) / "fd").iterdir())
+
+
+def threads(pid: int) -> int:
+    """How many threads it has."""
+    return sum(1 for _ in (PROC / str(pid) / "task").iterdir())
+
+
 def _parent(folder: Path) -> int | None:
     try:
         state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]

@@ -13,6 +13,9 @@ FIRST_S = 20.0
 """How long a body may take, apart from what its size allows it."""
 SLOWEST_BYTES_PER_S = 16 * 1024
 LOOK_EVERY_S = 1.0
+AT_ONCE = 32
+SOON_S = 0.02
+"""Refusing a body costs a whole answer: should thousands stall together, others get their turn between."""
 
 
 class BodyWatches:
@@ -42,11 +45,13 @@ class BodyWatches:
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
-        for watch in list(self._waiting):
-            watch.give_up_after(loop.time())
+        now = loop.time()
+        late = [watch for watch in self._waiting if watch.is_late(now)]
+        for watch in late[:AT_ONCE]:
+            watch.give_up()
         self._looking = bool(self._waiting)
         if self._looking:
-            loop.call_later(self._look_every_s, self._look)
+            loop.call_later(SOON_S if len(late) > AT_ONCE else self._look_every_s, self._look)
 
 
 class BodyWatch:
@@ -82,14 +87,13 @@ class BodyWatch:
         self._count(message)
         return message
 
-    def give_up_after(self, now: float) -> None:
-        """End the wait if it has lasted too long."""
-        if (
-            now < min(self._idle_from + self._watches.idle_s, self._deadline)
-            or self._gave_up
-            or self._task is None
-        ):
-            return
+    def is_late(self, now: float) -> bool:
+        """Whether the wait has lasted too long."""
+        return not self._gave_up and now >= min(self._idle_from + self._watches.idle_s, self._deadline)
+
+    def give_up(self) -> None:
+        """End the wait."""
+        assert self._task is not None, "a body that is waited for has a task"
         self._gave_up = self._done = True
         self._task.cancel()
 
