@@ -12,6 +12,7 @@ from appliance.gateway.clock import SystemClock
 from appliance.gateway.events import EventLog
 from appliance.gateway.fanout import Fanout
 from appliance.model.event import EventType, NewEvent
+from appliance.store import last_stop, opening
 from appliance.store.database import Database, StoreSettings
 from appliance.store.migrate import migrate
 
@@ -20,9 +21,18 @@ NUMBERED = ("messages", "events", "deliveries", "devices", "endpoints")
 SETTLED = {"sent", "delivered", "read", "played", "failed", "unconfirmed"}
 
 
+class Damaged(Exception):
+    """The start took the database for damaged, which a power cut alone must not make it."""
+
+
 async def boot(path: Path, ledger: Ledger) -> None:
-    """Open the database as a start does, and tell one more event. Raises sqlite3.Error."""
+    """Open the database as a start does after a life that did not end, and tell one more event. Raises
+    Damaged, sqlite3.Error."""
+    last_stop.begin(path)
+    if (recovery := opening.prepare(path, SETTINGS).recovery) is not None:
+        raise Damaged(str(recovery))
     migrate(path, SETTINGS)
+    opening.begun(path)
     db = Database(path, SETTINGS)
     await db.open()
     try:
@@ -62,6 +72,7 @@ class _Books:
         for row in self._all("PRAGMA foreign_key_check"):
             yield f"foreign key: {row}"
         yield from self._sends()
+        yield from self._stored()
         yield from self._taken()
         yield from self._posted()
         yield from self._halves()
@@ -86,6 +97,12 @@ class _Books:
         for identity, created_at in created.items():
             if created_at > self._keys_kept_from_ms and identity not in keyed:
                 yield f"message without its key: {identity}"
+
+    def _stored(self) -> Iterator[str]:
+        messages = {row[0] for row in self._all("SELECT id FROM messages")}
+        for stored in self._ledger.stored:
+            if stored.position <= self._position and stored.message_id not in messages:
+                yield f"stored message lost: {stored.message_id}"
 
     def _taken(self) -> Iterator[str]:
         [[mark]] = self._all("SELECT coalesce(max(seq), 0) FROM worker_marks")

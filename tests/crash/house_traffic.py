@@ -54,6 +54,13 @@ class Taken(msgspec.Struct, frozen=True):
     message_id: str
 
 
+class Stored(msgspec.Struct, frozen=True):
+    """An incoming message whose id was told."""
+
+    position: int
+    message_id: str
+
+
 class Posted(msgspec.Struct, frozen=True):
     """An event that a webhook receiver has."""
 
@@ -72,13 +79,15 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 class Ledger(msgspec.Struct):
-    """What the outside was told. `begins` is where traffic began, everything before it being settled."""
+    """What the outside was told. `begins` is where traffic began, everything before it being settled; a
+    position is a point on whatever line the rig cuts."""
 
     account_id: str = ""
     device_id: str = ""
     begins: int = 0
     sends: list[Send] = []
     taken: list[Taken] = []
+    stored: list[Stored] = []
     posted: list[Posted] = []
     swept: list[Swept] = []
 

@@ -29,7 +29,7 @@ from appliance.model.errors import GatewayError
 ROUNDS = 120
 CUTS_PER_TAPE = 500
 MEMORY = Path("/dev/shm")
-UNUSABLE = (sqlite3.Error, GatewayError, msgspec.DecodeError)
+UNUSABLE = (aftermath.Damaged, sqlite3.Error, GatewayError, msgspec.DecodeError)
 """What a database may answer that does not hold what was written."""
 
 
@@ -81,7 +81,7 @@ def cut(recording: Recording, cuts: int, seed: int, outcome: Outcome, *, heeds_s
         for position in sorted(chance.randint(ledger.begins, end) for _ in range(cuts)):
             disk.play(position)
             _restore(Path(folder), disk, chance)
-            _count(outcome, position, _faults(Path(folder), ledger, position))
+            count(outcome, position, _faults(Path(folder), ledger, position))
 
 
 def run(cuts: int, seed: int, *, pragmas: Sequence[str] = (), heeds_syncs: bool = True) -> Outcome:
@@ -96,8 +96,8 @@ def run(cuts: int, seed: int, *, pragmas: Sequence[str] = (), heeds_syncs: bool 
 
 
 def _restore(folder: Path, disk: Disk, chance: random.Random) -> None:
-    for path in folder.iterdir():
-        path.unlink()
+    shutil.rmtree(folder)
+    folder.mkdir()
     for name, content in disk.after_power_cut(chance):
         (folder / name).write_bytes(content)
 
@@ -111,7 +111,8 @@ def _faults(folder: Path, ledger: Ledger, position: int) -> list[str]:
         return [f"cannot be used: {type(error).__name__} {error}"]
 
 
-def _count(outcome: Outcome, position: int, faults: list[str]) -> None:
+def count(outcome: Outcome, position: int, faults: list[str]) -> None:
+    """Add one cut to the outcome."""
     outcome.cuts += 1
     if faults:
         outcome.broken += 1
