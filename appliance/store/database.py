@@ -146,11 +146,13 @@ class Reader:
     async def snapshot(self) -> AsyncIterator[Snapshot]:
         """Several reads of one moment."""
         async with self._borrowed() as connection:
-            await connection.execute("BEGIN")
             try:
+                await connection.execute("BEGIN")
                 yield Snapshot(connection)
             finally:
-                await asyncio.shield(connection.execute("ROLLBACK"))
+                # Also after a BEGIN that was cancelled: its thread carries it out all the same, and a moment
+                # that never ends shows old rows for ever and keeps the WAL from being used again.
+                await asyncio.shield(connection.rollback())
 
     async def one(self, query: Query[T]) -> T | None:
         async with self._borrowed() as connection:

@@ -89,6 +89,27 @@ async def test_a_snapshot_sees_one_moment(db: Database) -> None:
     assert await db.reader.one(HOW_MANY) == 1
 
 
+async def test_a_snapshot_that_is_given_up_at_any_moment_ends(db: Database) -> None:
+    """Else its connection would show the past for ever."""
+
+    async def look() -> None:
+        async with db.reader.snapshot() as moment:
+            await moment.one(HOW_MANY)
+            await moment.one(HOW_MANY)
+
+    for n in range(40):
+        looking = [asyncio.create_task(look()) for _ in range(2)]
+        for _ in range(n % 20):
+            await asyncio.sleep(0.0001 * (n % 3))
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
+        await db.transaction(lambda tx, n=n: add(f"after {n}", tx))  # type: ignore[misc]
+        seen = await asyncio.gather(*(db.reader.one(HOW_MANY) for _ in range(4)))
+        assert seen == [n + 1] * 4
+    await look()
+
+
 async def test_a_full_disk_is_said_and_passes(db: Database) -> None:
     pages = await db.transaction(lambda tx: tx.one(count("PRAGMA page_count")))
     await db.transaction(lambda tx: tx.one(count(f"PRAGMA max_page_count = {pages}")))
