@@ -2,20 +2,33 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 from litestar import get, post
 
-from appliance.dashboard.device_parts import link_part, list_part, qr_part, state_part
+from appliance.dashboard.device_parts import (
+    BUDGET_EVERY_S,
+    link_part,
+    list_part,
+    qr_part,
+    sending_part,
+    state_part,
+    told_part,
+)
 from appliance.dashboard.forms import Form, Typed
 from appliance.dashboard.pages import Page, Pages, Problem, go_to
+from appliance.dashboard.plots import HEIGHT, STEP, traffic
 from appliance.dashboard.visitor import Member
 from appliance.gateway.gateway import Gateway
 from appliance.model.device import Device
 from appliance.model.errors import GatewayError, Invalid, UnlinkUnconfirmed
+from appliance.store import device_figures
 
 PATH = "/dashboard/devices"
 ONE = PATH + "/{device_id:str}"
 NAME_LONGEST = 100
+HEARD = ("text", "image", "voice", "document")
+"""What pretend people can be made to send from the page."""
 
 
 @get(PATH)
@@ -42,7 +55,7 @@ async def create_device(gateway: Gateway, pages: Pages, member: Member, form: Fo
 
 @get(ONE)
 async def show_device(gateway: Gateway, pages: Pages, member: Member, device_id: str, done: str = "") -> Page:
-    return _device_page(gateway, pages, member, device_id, done=done)
+    return await _device_page(gateway, pages, member, device_id, done=done)
 
 
 @post(ONE + "/connect")
@@ -70,6 +83,50 @@ async def rename(gateway: Gateway, pages: Pages, member: Member, device_id: str,
     return await _act(gateway, pages, member, device_id, act)
 
 
+@post(ONE + "/proxy")
+async def change_proxy(gateway: Gateway, pages: Pages, member: Member, device_id: str, form: Form) -> Page:
+    """The way to WhatsApp; nothing typed means the gateway's own."""
+    try:
+        await gateway.devices.update(member.account.id, device_id, proxy=form.text("proxy"))
+    except GatewayError as error:
+        problem, typed = pages.problem(member.visitor, error), form.typed("proxy")
+        return await _device_page(gateway, pages, member, device_id, status=422, typed=typed, problem=problem)
+    return go_to(member.visitor, f"{PATH}/{device_id}?done=proxy")
+
+
+@post(ONE + "/hear")
+async def hear(gateway: Gateway, pages: Pages, member: Member, device_id: str, form: Form) -> Page:
+    """Somebody writes to a sandbox device."""
+    typed = form.typed("from", "text", "what")
+    try:
+        phone = gateway.outbox.recipient(typed["from"]).phone
+        if phone is None:
+            raise Invalid(pages.text(member.visitor, "device.phone_invalid"), field="from")
+        kind = typed["what"] if typed["what"] in HEARD else HEARD[0]
+        received = await gateway.sandbox.hear(
+            member.account.id, device_id, kind, phone, form.secret("text").strip() or None
+        )
+    except GatewayError as error:
+        problem = pages.problem(member.visitor, error)
+        return await _device_page(gateway, pages, member, device_id, status=422, typed=typed, problem=problem)
+    return go_to(member.visitor, f"/dashboard/messages/{device_id}/{quote(received.remote_jid, safe='@')}")
+
+
+@get(ONE + "/delete")
+async def confirm_delete(gateway: Gateway, pages: Pages, member: Member, device_id: str) -> Page:
+    """What goes with the device, before it goes."""
+    device = gateway.devices.get(member.account.id, device_id)
+    lost = await gateway.reader.one(device_figures.belongings(device.account_id, device.id))
+    return pages.show(
+        member.visitor,
+        "device_delete.html",
+        here="devices",
+        device=device,
+        lost=lost,
+        counted=device_figures.COUNTED,
+    )
+
+
 @post(ONE + "/delete")
 async def delete(gateway: Gateway, member: Member, device_id: str) -> Page:
     unlinked = await gateway.devices.delete(member.account.id, device_id)
@@ -87,8 +144,10 @@ async def pair_by_code(gateway: Gateway, pages: Pages, member: Member, device_id
         code = await gateway.devices.pair_code(member.account.id, device_id, phone)
     except GatewayError as error:
         problem = pages.problem(member.visitor, error)
-        return _device_page(gateway, pages, member, device_id, status=422, typed=typed, problem=problem)
-    return _device_page(gateway, pages, member, device_id, typed=typed, code=code.code)
+        return await _device_page(gateway, pages, member, device_id, status=422, typed=typed, problem=problem)
+    return await _device_page(
+        gateway, pages, member, device_id, typed=typed, code=code.code, code_until=code.expires_at
+    )
 
 
 @post(ONE + "/scan")
@@ -112,6 +171,22 @@ async def refresh_state(
 ) -> Page:
     device = gateway.devices.get(member.account.id, device_id)
     return pages.refresh(member.visitor, seen, state_part(gateway, device))
+
+
+@get("/dashboard/parts/devices/{device_id:str}/sending")
+async def refresh_sending(
+    gateway: Gateway, pages: Pages, member: Member, device_id: str, seen: str = ""
+) -> Page:
+    device = gateway.devices.get(member.account.id, device_id)
+    return pages.refresh(member.visitor, seen, await sending_part(gateway, device))
+
+
+@get("/dashboard/parts/devices/{device_id:str}/told")
+async def refresh_told(
+    gateway: Gateway, pages: Pages, member: Member, device_id: str, seen: str = ""
+) -> Page:
+    device = gateway.devices.get(member.account.id, device_id)
+    return pages.refresh(member.visitor, seen, await told_part(gateway, device))
 
 
 @get("/dashboard/parts/devices/{device_id:str}/qr")
@@ -142,10 +217,10 @@ async def _act(
         await act(member.account.id, device_id)
     except UnlinkUnconfirmed as error:
         problem = pages.problem(member.visitor, error)
-        return _device_page(gateway, pages, member, device_id, status=502, problem=problem)
+        return await _device_page(gateway, pages, member, device_id, status=502, problem=problem)
     except GatewayError as error:
         problem = pages.problem(member.visitor, error)
-        return _device_page(gateway, pages, member, device_id, status=409, problem=problem)
+        return await _device_page(gateway, pages, member, device_id, status=409, problem=problem)
     return go_to(member.visitor, f"{PATH}/{device_id}")
 
 
@@ -155,12 +230,17 @@ def _list_page(gateway: Gateway, pages: Pages, member: Member, *, status: int = 
         "done": "",
         "typed": Typed(),
         "problem": None,
-        "devices": pages.part(member.visitor, "/dashboard/parts/devices", list_part(gateway, member.account)),
+        "devices": pages.part(
+            member.visitor,
+            "/dashboard/parts/devices",
+            list_part(gateway, member.account),
+            every_s=BUDGET_EVERY_S,
+        ),
     }
     return pages.show(member.visitor, "devices.html", status=status, **(shown | values))
 
 
-def _device_page(
+async def _device_page(
     gateway: Gateway,
     pages: Pages,
     member: Member,
@@ -171,17 +251,29 @@ def _device_page(
     typed: Typed | None = None,
     problem: Problem | None = None,
     code: str = "",
+    code_until: int = 0,
 ) -> Page:
     device = gateway.devices.get(member.account.id, device_id)
     visitor, base = member.visitor, f"/dashboard/parts/devices/{device.id}"
-    linking = link_part(pages, visitor, gateway, device, typed=typed, problem=problem, code=code)
+    linking = link_part(
+        pages, visitor, gateway, device, typed=typed, problem=problem, code=code, code_until=code_until
+    )
+    sending = await sending_part(gateway, device)
     values = {
         "here": "devices",
         "device": device,
         "done": done,
         "problem": problem,
+        "typed": typed or Typed(),
+        "heard": HEARD,
+        "proxy": gateway.devices.proxy_of(device),
         "state": pages.part(visitor, f"{base}/state", state_part(gateway, device)),
         "linking": pages.part(visitor, f"{base}/link", linking),
+        "sending": pages.part(visitor, f"{base}/sending", sending, every_s=BUDGET_EVERY_S),
+        "told": pages.part(visitor, f"{base}/told", await told_part(gateway, device)),
+        "traffic": await traffic(gateway, device),
+        "plot_height": HEIGHT,
+        "plot_step": STEP,
     }
     return pages.show(visitor, "device.html", status=status, **values)
 
@@ -194,11 +286,16 @@ HANDLERS = [
     disconnect,
     unlink,
     rename,
+    change_proxy,
+    hear,
+    confirm_delete,
     delete,
     pair_by_code,
     scan,
     refresh_list,
     refresh_state,
+    refresh_sending,
+    refresh_told,
     refresh_qr,
     refresh_link,
 ]
