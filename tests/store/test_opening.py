@@ -22,8 +22,8 @@ DEVICE = (
 )
 MESSAGE = (
     "INSERT INTO messages (id, account_id, device_id, sandbox, chat, from_me, via_api, kind, type, text, "
-    "content, details, status, told, created_at) VALUES (?, 'a1', 'd1', 1, 'c', 1, 1, 'text', 'conversation', ?, "
-    "x'7b7d', x'7b7d', ?, 1, 1)"
+    "content, details, status, told, created_at) "
+    "VALUES (?, 'a1', 'd1', 1, 'c', 1, 1, 'text', 'conversation', ?, x'7b7d', x'7b7d', ?, 1, 1)"
 )
 MESSAGES = 600
 
