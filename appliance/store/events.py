@@ -9,6 +9,7 @@ from appliance.store.database import Transaction
 from appliance.store.query import Query, columns, count, decoder, insertion, parameters, select
 
 _INSERT = insertion(Event, "events")
+LOOKED_AT = 5_000
 
 
 def insert(tx: Transaction, event: Event) -> None:
@@ -80,12 +81,14 @@ class Aged(msgspec.Struct, frozen=True):
 
 
 def aged(before_ms: int, limit: int) -> Query[Aged]:
-    """Old events that no delivery still needs."""
-    where = (
-        "created_at < ? AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_no = events.no "
-        "AND d.status IN ('pending', 'delivering')) ORDER BY created_at LIMIT ?"
+    """Old events that no delivery still needs, among the LOOKED_AT oldest: the writer must not go over all
+    that a receiver has not taken for days."""
+    oldest = f"SELECT no, account_id FROM events WHERE created_at < ? ORDER BY created_at LIMIT {LOOKED_AT}"  # noqa: S608
+    unneeded = (
+        "NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_no = o.no "
+        "AND d.status IN ('pending', 'delivering')) LIMIT ?"
     )
-    return select(Aged, "events", where, before_ms, limit)
+    return select(Aged, f"({oldest}) o", unneeded, before_ms, limit)
 
 
 def delete(tx: Transaction, gone: list[Aged]) -> None:

@@ -2,11 +2,13 @@
 
 from appliance.store import chats
 from appliance.store.database import Transaction
-from appliance.store.query import Query
+from appliance.store.query import Query, count
 
 DAY_MS = 24 * 3600 * 1000
 OLDEST = 5_000
 """How many of the oldest rows are looked at: the writer must not read a whole table."""
+
+_FREE_PAGES = count("PRAGMA freelist_count")
 
 
 def short_lived(tx: Transaction, now_ms: int, limit: int) -> int:
@@ -57,3 +59,14 @@ def messages(tx: Transaction, before_ms: int, limit: int) -> int:
     for device_id, chat in set(rows):
         chats.find_newest(tx, device_id, chat)
     return len(rows)
+
+
+def give_back(tx: Transaction, pages: int) -> int:
+    """Take up to so many free pages out of the file, which shrinks with a later checkpoint; returns how
+    many."""
+    for n in range(pages):
+        if not tx.one(_FREE_PAGES):
+            return n
+        # Page by page: Python steps a statement without columns only once, and each step moves one page.
+        tx.run("PRAGMA incremental_vacuum(1)")
+    return max(pages, 0)

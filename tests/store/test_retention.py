@@ -10,7 +10,7 @@ from appliance.model.device import Device, DeviceStatus
 from appliance.model.event import Event, EventType
 from appliance.model.ids import new_id
 from appliance.model.message import Message, MessageStatus
-from appliance.store import accounts, devices, events, expiry, messages
+from appliance.store import accounts, devices, events, expiry, figures, messages
 from appliance.store.database import Database, StoreSettings, Transaction
 from appliance.store.migrate import migrate
 from appliance.store.query import count
@@ -81,6 +81,32 @@ async def test_old_messages_go_but_not_those_that_wait(db: Database) -> None:
     assert await db.transaction(lambda tx: expiry.messages(tx, BEFORE, 500)) == 1
     assert await db.transaction(lambda tx: expiry.messages(tx, BEFORE, 500)) == 0
     assert await db.reader.one(count("SELECT count(*) FROM messages")) == 2
+
+
+async def test_free_pages_are_given_back_and_the_file_shrinks(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    migrate(path, StoreSettings())
+    db = Database(path, StoreSettings())
+    await db.open()
+    device = await db.transaction(owner)
+
+    def fill(tx: Transaction) -> None:
+        for _ in range(3000):
+            row = message(device, OLD, None)
+            row.content = b"x" * 1000
+            messages.insert(tx, row)
+
+    await db.transaction(fill)
+    while await db.transaction(lambda tx: expiry.messages(tx, BEFORE, 500)):
+        pass
+    full = (await db.reader.all(figures.room()))[0]
+    assert full.free > full.file * 0.8
+    assert await db.transaction(lambda tx: expiry.give_back(tx, 100)) == 100
+    assert (await db.reader.all(figures.room()))[0].free == full.free - 100 * full.page
+    free = full.free // full.page
+    assert await db.transaction(lambda tx: expiry.give_back(tx, 10_000)) == free - 100
+    await db.close()
+    assert path.stat().st_size < full.file * 0.2
 
 
 async def test_deleted_events_leave_a_floor(db: Database) -> None:
