@@ -4,13 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from messages_of import message, owner
 
-from appliance.model.account import Account
-from appliance.model.device import Device, DeviceStatus
 from appliance.model.event import Event, EventType
-from appliance.model.ids import new_id
-from appliance.model.message import Message, MessageStatus
-from appliance.store import accounts, devices, events, expiry, figures, messages
+from appliance.model.message import MessageStatus
+from appliance.store import events, expiry, figures, messages
 from appliance.store.database import Database, StoreSettings, Transaction
 from appliance.store.migrate import migrate
 from appliance.store.query import count
@@ -26,46 +24,6 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
     await database.open()
     yield database
     await database.close()
-
-
-def owner(tx: Transaction) -> Device:
-    account = Account(
-        id=new_id(),
-        email="a@example.test",
-        name="A",
-        role="user",
-        password_hash="x",
-        key_hash=b"k",
-        key_sealed=b"s",
-        key_rotated_at=0,
-        created_at=0,
-    )
-    device = Device(
-        id=new_id(),
-        account_id=account.id,
-        name="d",
-        sandbox=True,
-        status=DeviceStatus.CONNECTED,
-        created_at=0,
-    )
-    accounts.insert(tx, account)
-    devices.insert(tx, device)
-    return device
-
-
-def message(device: Device, at: int, status: MessageStatus | None) -> Message:
-    return Message(
-        id=new_id(),
-        account_id=device.account_id,
-        device_id=device.id,
-        chat="1@s.whatsapp.net",
-        from_me=status is not None,
-        kind="text",
-        type="conversation",
-        text="x",
-        status=status,
-        created_at=at,
-    )
 
 
 async def test_old_messages_go_but_not_those_that_wait(db: Database) -> None:
