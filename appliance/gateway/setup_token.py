@@ -1,9 +1,10 @@
 """The setup token: proof that whoever makes the first account can read the gateway's own files."""
 
 import hmac
-import os
 import secrets
 from pathlib import Path
+
+from appliance.gateway.secret_file import write_secret
 
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 _GROUPS, _GROUP_LENGTH = 5, 4
@@ -21,11 +22,7 @@ class SetupToken:
             return present
         groups = ("".join(secrets.choice(_ALPHABET) for _ in range(_GROUP_LENGTH)) for _ in range(_GROUPS))
         token = "-".join(groups)
-        fresh = self.path.with_name(self.path.name + ".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(token + "\n")
-        fresh.replace(self.path)
+        write_secret(self.path, f"{token}\n".encode())
         return token
 
     def matches(self, typed: str) -> bool:

@@ -1,6 +1,5 @@
 """Secrets at rest: AES-256-GCM under a key file that only the gateway's user can read."""
 
-import os
 import secrets
 from pathlib import Path
 
@@ -8,6 +7,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from appliance.gateway.secret_file import write_secret
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -29,7 +30,8 @@ class Vault:
     def from_file(cls, path: Path) -> "Vault":
         """The vault whose key stands in `path`; a missing file is made, mode 0600. Raises VaultError."""
         if not path.exists():
-            _create(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_secret(path, secrets.token_bytes(_KEY_BYTES))
         key = path.read_bytes()
         if len(key) != _KEY_BYTES:
             raise VaultError(f"{path} does not hold a key of {_KEY_BYTES} bytes: restore it from a backup.")
@@ -49,14 +51,3 @@ class Vault:
     def derived(self, purpose: str) -> bytes:
         """A key of 32 bytes for signing something else (media links), the same after a restart."""
         return HKDF(hashes.SHA256(), _KEY_BYTES, None, purpose.encode()).derive(self._key)
-
-
-def _create(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(_KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
