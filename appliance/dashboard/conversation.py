@@ -62,9 +62,7 @@ async def answer(
     upload = Upload(Typed())
     try:
         upload = await read_upload(request, member.visitor, gateway.media)
-        device = gateway.devices.get(member.account.id, device_id)
-        to = gateway.outbox.recipient(found.chat)
-        message = await sending.send(gateway, pages, member, device, to, upload)
+        message = await sending.send(gateway, pages, member, device_id, found.chat, upload)
     except (GatewayError, UploadRefused) as refused:
         typed = refused.typed if isinstance(refused, UploadRefused) else upload.typed
         error = refused.error if isinstance(refused, UploadRefused) else refused

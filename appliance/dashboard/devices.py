@@ -1,5 +1,6 @@
 """Devices: the list, one device's page with its QR code, and what can be done with it."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +22,7 @@ from appliance.dashboard.plots import HEIGHT, STEP, traffic
 from appliance.dashboard.visitor import Member
 from appliance.gateway.gateway import Gateway
 from appliance.model.device import Device
-from appliance.model.errors import GatewayError, Invalid, UnlinkUnconfirmed
+from appliance.model.errors import GatewayError, Invalid, InvalidRecipient, UnlinkUnconfirmed
 from appliance.store import device_figures
 
 PATH = "/dashboard/devices"
@@ -99,9 +100,7 @@ async def hear(gateway: Gateway, pages: Pages, member: Member, device_id: str, f
     """Somebody writes to a sandbox device."""
     typed = form.typed("from", "text", "what")
     try:
-        phone = gateway.outbox.recipient(typed["from"]).phone
-        if phone is None:
-            raise Invalid(pages.text(member.visitor, "device.phone_invalid"), field="from")
+        phone = _writer(gateway, pages, member, typed["from"])
         kind = typed["what"] if typed["what"] in HEARD else HEARD[0]
         received = await gateway.sandbox.hear(
             member.account.id, device_id, kind, phone, form.secret("text").strip() or None
@@ -203,6 +202,14 @@ async def refresh_link(
     typed into it stays."""
     device = gateway.devices.get(member.account.id, device_id)
     return pages.refresh(member.visitor, seen, link_part(pages, member.visitor, gateway, device))
+
+
+def _writer(gateway: Gateway, pages: Pages, member: Member, typed: str) -> str:
+    """The number of whoever is to write. Raises Invalid."""
+    with contextlib.suppress(InvalidRecipient):
+        if phone := gateway.outbox.recipient(typed).phone:
+            return phone
+    raise Invalid(pages.text(member.visitor, "device.phone_invalid"), field="from")
 
 
 async def _act(

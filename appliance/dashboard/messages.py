@@ -48,9 +48,8 @@ async def send_new(request: Request[Any, Any, Any], gateway: Gateway, pages: Pag
     upload = Upload(Typed())
     try:
         upload = await read_upload(request, member.visitor, gateway.media)
-        device = gateway.devices.resolve(member.account.id, upload.typed["device"] or None)
-        to = gateway.outbox.recipient(upload.typed["to"])
-        message = await sending.send(gateway, pages, member, device, to, upload)
+        device_id, to = upload.typed["device"] or None, upload.typed["to"]
+        message = await sending.send(gateway, pages, member, device_id, to, upload)
     except (GatewayError, UploadRefused) as refused:
         typed = refused.typed if isinstance(refused, UploadRefused) else upload.typed
         error = refused.error if isinstance(refused, UploadRefused) else refused

@@ -12,10 +12,8 @@ from appliance.gateway.media import Staged
 from appliance.gateway.media_facts import examine
 from appliance.gateway.media_types import FITS
 from appliance.gateway.outbox import Idempotency
-from appliance.model.device import Device
 from appliance.model.errors import Invalid
 from appliance.model.ids import is_id
-from appliance.model.jid import Jid
 from appliance.model.message import MediaKind, Message
 
 LONGEST_TEXT = 65_536
@@ -23,18 +21,21 @@ _SHOWN_AS: tuple[MediaKind, ...] = ("image", "video", "audio")
 
 
 async def send(
-    gateway: Gateway, pages: Pages, member: Member, device: Device, to: Jid, upload: Upload
+    gateway: Gateway, pages: Pages, member: Member, device_id: str | None, to: str, upload: Upload
 ) -> Message:
-    """Accept what was written. Raises what refuses it; then no file is left."""
+    """Accept what was written for the recipient `to`, as a person typed it, from the device (None: the only
+    one). Raises what refuses it; then no file is left."""
     staged: Staged | None = None
     is_needed = False
     try:
+        device = gateway.devices.resolve(member.account.id, device_id)
+        recipient = gateway.outbox.recipient(to)
         text = _text(pages, member, upload)
         if upload.file is not None:
             kind = await _kind(upload.file, as_document=bool(upload.typed["as_file"]))
             staged = await _staged(gateway, upload.file, kind)
         draft = Draft(
-            to=to,
+            to=recipient,
             kind=kind if upload.file is not None else "text",
             text=text or None,
             media=staged.media if staged is not None else None,
