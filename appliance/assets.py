@@ -15,6 +15,7 @@ import msgspec
 
 LANGUAGES = {"en": "English", "id": "Bahasa Indonesia"}
 DEFAULT_LANGUAGE = "en"
+THEME_COOKIE = "theme"
 STATIC_PATH = "/dashboard/static/"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 

@@ -29,6 +29,7 @@ from appliance.gateway.gateway import Gateway
 from appliance.gateway.http_client import Lookup
 from appliance.gateway.inbound import Inbound
 from appliance.gateway.incoming_messages import IncomingMessages
+from appliance.gateway.installation import Installation
 from appliance.gateway.invites import Invites
 from appliance.gateway.limits import RateLimits
 from appliance.gateway.media import Media
@@ -160,6 +161,7 @@ def build(
         limits=limits,
         tickets=Tickets(db, db.reader, clock),
         sandbox=Sandbox(db.reader, clock, devices, events, media, simulator),
+        installation=Installation(versions(), db.path, clock, backups, care.state),
     )
     readiness = Readiness(db)
     assets = Assets()

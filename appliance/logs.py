@@ -1,5 +1,6 @@
 """Logs: one JSON object a line on stderr; constant event names, data in fields, never what people write."""
 
+import collections
 import json
 import logging
 import sys
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+TAIL_LINES = 200
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "taskName"}
 # Only these say in their message nothing but what the system or we ourselves put there.
 _PLAIN_ERRORS: tuple[type[BaseException], ...] = (OSError, ImportError, MemoryError, AssertionError)
@@ -53,15 +55,33 @@ class TextLines(logging.Formatter):
         return line
 
 
-def configure(settings: LogSettings) -> None:
-    """Send every logger's records to stderr in the chosen form."""
+class LogTail(logging.Handler):
+    """Keeps the newest lines in memory, as people read them, for the dashboard's administrators."""
+
+    def __init__(self, most: int = TAIL_LINES) -> None:
+        super().__init__()
+        self._lines: collections.deque[str] = collections.deque(maxlen=most)
+        self.setFormatter(TextLines())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record))
+
+    def lines(self) -> list[str]:
+        """What is kept, oldest first."""
+        return list(self._lines)
+
+
+def configure(settings: LogSettings) -> LogTail:
+    """Send every logger's records to stderr in the chosen form; returns what keeps the newest of them."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(TextLines() if settings.is_text else JsonLines())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    tail = LogTail()
+    root.handlers[:] = [handler, tail]
     root.setLevel(settings.level.upper())
     for chatty in ("aiosqlite", "asyncio", "granian.access", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    return tail
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

@@ -20,7 +20,7 @@ from appliance.control import ControlSocket
 from appliance.gateway.allow_list import AllowEntryInvalid
 from appliance.gateway.vault import VaultError
 from appliance.house import House, build
-from appliance.logs import configure
+from appliance.logs import LogTail, configure
 from appliance.model.errors import GatewayError
 from appliance.server import HttpServer, PortTaken, check_port
 from appliance.store import opening
@@ -45,7 +45,7 @@ CANNOT_START = (data_dir.DataDirInUse, PortTaken, SchemaTooNew, VaultError, Asse
 def run(config: Config, builder: Builder = build) -> int:
     """Serve what `builder` makes, until a signal or a failure; returns the exit code: 0 after a signal, 1
     after a failure, 2 if it cannot start."""
-    configure(config.logs)
+    tail = configure(config.logs)
     # The writer's thread asks for the interpreter after every statement: while requests are being handled it
     # would wait Python's own 5 ms each time.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -56,7 +56,7 @@ def run(config: Config, builder: Builder = build) -> int:
             opened = opening.prepare(database, config.store)
             migrate(database, config.store)
             opening.begun(database)
-            code = uvloop.run(_live(config, opened, builder))
+            code = uvloop.run(_live(config, opened, builder, tail))
             if code == 0:
                 opening.ended(database)
             return code
@@ -67,11 +67,13 @@ def run(config: Config, builder: Builder = build) -> int:
         logging.shutdown()
 
 
-async def _live(config: Config, opened: Opening, builder: Builder) -> int:
+async def _live(config: Config, opened: Opening, builder: Builder, tail: LogTail) -> int:
     db = Database(chores.database_path(config.data), config.store)
     await db.open()
     try:
-        return await Life(config, builder(config, db, opened)).run()
+        house = builder(config, db, opened)
+        house.gateway.installation.log_lines = tail.lines
+        return await Life(config, house).run()
     finally:
         # Also when building fails: an unclosed reader would keep the process alive for ever.
         await db.close()

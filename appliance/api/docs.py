@@ -9,7 +9,7 @@ from litestar.di import Provide
 from appliance import __version__
 from appliance.api import problems
 from appliance.api.docs_pages import Manual, at, in_html, in_json
-from appliance.assets import LANGUAGES, Assets, preferred_language
+from appliance.assets import LANGUAGES, THEME_COOKIE, Assets, preferred_language
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -40,7 +40,13 @@ class Docs:
         language, cookies = self.language(request)
         titles = self.manual.titles(language)
         html = self._assets.render(
-            template, language, version=__version__, here="docs", titles=titles, **values
+            template,
+            language,
+            version=__version__,
+            here="docs",
+            theme=request.cookies.get(THEME_COOKIE, ""),
+            titles=titles,
+            **values,
         )
         links = {"Link": problems.HELP_LINK} if status == 404 else {}
         return Response(

@@ -24,7 +24,7 @@ from appliance.dashboard.visitor import (
 from appliance.form_stream import FORM_TYPE as UPLOAD_TYPE
 from appliance.gateway.gateway import Gateway
 from appliance.model import errors
-from appliance.model.errors import GatewayError
+from appliance.model.errors import GatewayError, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +76,13 @@ class Door:
         if visitor.account is None or visitor.session is None:
             raise LoginNeeded
         return Member(visitor, visitor.session, visitor.account)
+
+    async def admin(self, request: Request[Any, Any, Any]) -> Member:
+        """The member, who looks after the gateway. Raises LoginNeeded, and NotFound for anybody else."""
+        member = await self.member(request)
+        if member.account.role != "admin":
+            raise NotFound("There is no such page.")
+        return member
 
     async def form(self, request: Request[Any, Any, Any]) -> Form:
         """The fields of a form that has passed `check`."""

@@ -11,7 +11,7 @@ from appliance.gateway.gateway import Gateway
 from appliance.model.account import Account
 from appliance.model.errors import GatewayError
 
-HOME = "/dashboard/devices"
+HOME = "/dashboard"
 
 
 @get("/")
@@ -41,7 +41,7 @@ async def log_in(gateway: Gateway, pages: Pages, visitor: Visitor, form: Form) -
         return _login_page(
             gateway, pages, visitor, status=422, typed=typed, problem=pages.problem(visitor, error)
         )
-    await _start_session(gateway, visitor, account)
+    await start_session(gateway, visitor, account)
     return go_to(visitor, _own_path(form.text("next")))
 
 
@@ -67,7 +67,7 @@ async def register(gateway: Gateway, pages: Pages, visitor: Visitor, form: Form)
         typed = form.typed("email", "name", "setup_token")
         problem = pages.problem(visitor, error)
         return _register_page(gateway, pages, visitor, status=422, typed=typed, problem=problem)
-    await _start_session(gateway, visitor, account)
+    await start_session(gateway, visitor, account)
     return go_to(visitor, HOME)
 
 
@@ -78,7 +78,8 @@ async def log_out(gateway: Gateway, member: Member) -> Page:
     return go_to(member.visitor, "/login")
 
 
-async def _start_session(gateway: Gateway, visitor: Visitor, account: Account) -> None:
+async def start_session(gateway: Gateway, visitor: Visitor, account: Account) -> None:
+    """Sign the visitor in, whoever they were before."""
     token = await gateway.accounts.sessions.start(
         account.id, visitor.agent, visitor.address, replaces=visitor.session_token
     )
@@ -100,6 +101,7 @@ def _register_page(
         "is_open": accounts.may_register,
         "is_first": accounts.is_empty,
         "needs_token": accounts.is_empty and not visitor.is_on_this_machine,
+        "action": "/register",
     }
     return pages.show(visitor, "register.html", status=status, **(shown | values))
 

@@ -11,32 +11,30 @@ from appliance.dashboard import (
     conversation,
     deliveries,
     devices,
+    home,
     inspector,
+    invitations,
     live,
     login,
     messages,
+    people,
     search,
     settings,
     signature_check,
     static,
+    system,
     webhooks,
 )
 from appliance.dashboard.door import Door
 from appliance.dashboard.forms import LONGEST
-from appliance.dashboard.pages import Page, Pages, go_to
-from appliance.dashboard.visitor import DashboardSettings, Member, Visitor
+from appliance.dashboard.pages import Page, Pages
+from appliance.dashboard.visitor import DashboardSettings, Visitor
 from appliance.gateway.gateway import Gateway
 from appliance.model.errors import NotFound
 
-
-@get("/dashboard")
-async def begin(member: Member) -> Page:
-    return go_to(member.visitor, login.HOME)
-
-
 HANDLERS = [
     *login.HANDLERS,
-    begin,
+    *home.HANDLERS,
     *devices.HANDLERS,
     *messages.HANDLERS,
     *search.HANDLERS,
@@ -46,6 +44,9 @@ HANDLERS = [
     *inspector.HANDLERS,
     *signature_check.HANDLERS,
     *settings.HANDLERS,
+    *people.HANDLERS,
+    *system.HANDLERS,
+    *invitations.HANDLERS,
     *live.HANDLERS,
     *static.HANDLERS,
 ]
@@ -92,6 +93,7 @@ def router(gateway: Gateway, assets: Assets, settings: DashboardSettings) -> Rou
             "pages": Provide(lambda: pages, sync_to_thread=False),
             "visitor": Provide(door.visitor),
             "member": Provide(door.member),
+            "admin": Provide(door.admin),
             "form": Provide(door.form),
         },
     )

@@ -1,12 +1,13 @@
-"""Settings: the API key, the password, the browsers that are signed in."""
+"""Settings: the API key, the password, the browsers that are signed in, and how pages look."""
 
 from typing import Any
 
 from litestar import get, post
 
+from appliance.dashboard.agents import in_words
 from appliance.dashboard.forms import Form
 from appliance.dashboard.pages import Page, Pages, Problem, go_to
-from appliance.dashboard.visitor import Member
+from appliance.dashboard.visitor import THEMES, Member
 from appliance.gateway.accounts import AccountRefused
 from appliance.gateway.gateway import Gateway
 from appliance.gateway.vault import VaultError
@@ -56,6 +57,17 @@ async def change_password(gateway: Gateway, pages: Pages, member: Member, form: 
     return go_to(visitor, f"{PATH}?done=password")
 
 
+@post(PATH + "/sign-out")
+async def sign_out_one(gateway: Gateway, member: Member, form: Form) -> Page:
+    """End one session; its name is the hash of its cookie, which opens nothing."""
+    try:
+        token_hash = bytes.fromhex(form.text("browser"))
+    except ValueError:
+        token_hash = b""
+    await gateway.accounts.sessions.end_one(member.account.id, token_hash)
+    return go_to(member.visitor, f"{PATH}?done=signed_out_one")
+
+
 @post(PATH + "/sign-out-others")
 async def sign_out_others(gateway: Gateway, member: Member) -> Page:
     await gateway.accounts.sessions.end_others(member.session)
@@ -72,17 +84,20 @@ async def _page(
     key_problem: Problem | None = None,
     password_problem: Problem | None = None,
 ) -> Page:
+    sessions = await gateway.reader.all(
+        browser_sessions.of_account(member.account.id, gateway.clock.now_ms())
+    )
     values: dict[str, Any] = {
         "here": "settings",
+        "tab": "settings",
         "account": member.account,
         "api_key": None,
         "done": done,
         "key_problem": key_problem,
         "password_problem": password_problem,
-        "browsers": await gateway.reader.all(
-            browser_sessions.of_account(member.account.id, gateway.clock.now_ms())
-        ),
+        "browsers": [(session, in_words(session.agent)) for session in sessions],
         "this_browser": member.session.token_hash,
+        "themes": THEMES,
     }
     if gateway.accounts.sessions.is_confirmed(member.session):
         try:
@@ -92,4 +107,4 @@ async def _page(
     return pages.show(member.visitor, "settings.html", status=status, **values)
 
 
-HANDLERS = [show_settings, reveal_key, rotate_key, change_password, sign_out_others]
+HANDLERS = [show_settings, reveal_key, rotate_key, change_password, sign_out_one, sign_out_others]

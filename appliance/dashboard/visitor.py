@@ -11,12 +11,13 @@ import msgspec
 from litestar import Request
 from litestar.datastructures import Cookie
 
-from appliance.assets import LANGUAGES, preferred_language
+from appliance.assets import LANGUAGES, THEME_COOKIE, preferred_language
 from appliance.gateway.accounts import Accounts
 from appliance.gateway.browser_sessions import LIFE_MS
 from appliance.model.account import Account, BrowserSession
 
 SESSION_COOKIE, FORM_COOKIE, LANGUAGE_COOKIE = "wa", "wa-form", "lang"
+THEMES = ("system", "light", "dark")
 _HOST_PREFIX = "__Host-"
 _YEAR_S = 365 * 24 * 3600
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
@@ -34,7 +35,8 @@ class LoginNeeded(Exception):
 
 @dataclass(slots=True)
 class Visitor:
-    """One request's visitor. `csrf` is what its forms must carry; `cookies` are set with the answer."""
+    """One request's visitor. `csrf` is what its forms must carry; `cookies` are set with the answer;
+    `base_url` is what links to this gateway begin with."""
 
     address: str
     agent: str
@@ -42,6 +44,8 @@ class Visitor:
     is_secure: bool
     is_on_this_machine: bool
     path: str
+    base_url: str
+    theme: str = "system"
     session_token: str | None = None
     session: BrowserSession | None = None
     account: Account | None = None
@@ -95,7 +99,8 @@ async def recognise(
     if visitor.session_token:
         visitor.session = await accounts.sessions.find(visitor.session_token)
     if visitor.session is not None:
-        visitor.account = await accounts.by_id(visitor.session.account_id)
+        account = await accounts.by_id(visitor.session.account_id)
+        visitor.account = account if account is not None and account.disabled_at is None else None
         visitor.csrf = visitor.session.csrf
     else:
         _give_form_token(request, visitor)
@@ -111,8 +116,10 @@ def stranger(request: Request[Any, Any, Any], settings: DashboardSettings) -> Vi
         is_secure=is_secure(request, settings),
         is_on_this_machine=_is_on_this_machine(request),
         path=request.url.path,
+        base_url=request.scope["state"]["base_url"],
     )
     _choose_language(request, visitor)
+    _choose_theme(request, visitor)
     return visitor
 
 
@@ -158,13 +165,24 @@ def _choose_language(request: Request[Any, Any, Any], visitor: Visitor) -> None:
     kept = request.cookies.get(LANGUAGE_COOKIE, "")
     if asked in LANGUAGES:
         visitor.language = asked
-        visitor.cookies.append(
-            Cookie(key=LANGUAGE_COOKIE, value=asked, path="/", samesite="lax", max_age=_YEAR_S)
-        )
+        visitor.cookies.append(_kept(LANGUAGE_COOKIE, asked))
     elif kept in LANGUAGES:
         visitor.language = kept
     else:
         visitor.language = preferred_language(request.headers.get("accept-language", ""))
+
+
+def _choose_theme(request: Request[Any, Any, Any], visitor: Visitor) -> None:
+    asked = request.query_params.get("theme", "")
+    kept = request.cookies.get(THEME_COOKIE, "")
+    if asked in THEMES:
+        visitor.cookies.append(_kept(THEME_COOKIE, asked))
+    visitor.theme = next((each for each in (asked, kept) if each in THEMES), "system")
+
+
+def _kept(name: str, value: str) -> Cookie:
+    """A cookie for a year that says how pages look, and nothing that must be kept from anybody."""
+    return Cookie(key=name, value=value, path="/", samesite="lax", max_age=_YEAR_S)
 
 
 def _give_form_token(request: Request[Any, Any, Any], visitor: Visitor) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from appliance.gateway.accounts import Accounts
 from appliance.gateway.devices import DeviceManager
 from appliance.gateway.events import EventLog
+from appliance.gateway.installation import Installation
 from appliance.gateway.invites import Invites
 from appliance.gateway.limits import RateLimits
 from appliance.gateway.media import Media
@@ -34,3 +35,4 @@ class Gateway:
     limits: RateLimits
     tickets: Tickets
     sandbox: Sandbox
+    installation: Installation

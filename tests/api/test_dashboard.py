@@ -74,7 +74,7 @@ def visitor(gateway: Running, visit: Visit) -> Visitor:
 @pytest.fixture
 def member(visitor: Visitor) -> Visitor:
     """Somebody with an account of their own, on the first page."""
-    assert visitor.register().headers["location"] == "/dashboard/devices"
+    assert visitor.register().headers["location"] == "/dashboard"
     visitor.see("/dashboard/devices")
     return visitor
 
@@ -83,7 +83,7 @@ def test_the_front_door_leads_to_the_right_page(start: Callable[..., Running], v
     visitor = visit(start().url)
     assert visitor.see("/").headers["location"] == "/register"
     visitor.register()
-    assert visitor.see("/").headers["location"] == "/dashboard/devices"
+    assert visitor.see("/").headers["location"] == "/dashboard"
     visitor.http.cookies.clear()
     assert visitor.see("/").headers["location"] == "/login"
     assert visitor.see("/dashboard/settings").headers["location"] == "/login?next=/dashboard/settings"
@@ -228,10 +228,10 @@ def test_wrong_passwords_end_in_a_wait(visitor: Visitor) -> None:
     ("path", "leads_to"),
     [
         ("/dashboard/webhooks", "/dashboard/webhooks"),
-        ("//evil.example/dashboard", "/dashboard/devices"),
-        ("https://evil.example", "/dashboard/devices"),
-        ("/dashboard/..\\evil", "/dashboard/devices"),
-        ("", "/dashboard/devices"),
+        ("//evil.example/dashboard", "/dashboard"),
+        ("https://evil.example", "/dashboard"),
+        ("/dashboard/..\\evil", "/dashboard"),
+        ("", "/dashboard"),
     ],
 )
 def test_login_leads_on_only_within_the_dashboard(member: Visitor, path: str, leads_to: str) -> None:

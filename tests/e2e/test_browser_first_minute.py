@@ -93,6 +93,8 @@ def register(page: Page) -> None:
     page.get_by_label("Email").fill("ada@example.org")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Create account").click()
+    expect(page.get_by_role("heading", name="Hello, Ada", level=1)).to_be_visible()
+    page.get_by_role("link", name="Devices").click()
     expect(page.get_by_role("heading", name="Devices", level=1)).to_be_visible()
 
 
@@ -198,12 +200,12 @@ def test_the_keyboard_alone_is_enough(browser: Browser, start: Callable[..., Run
             page.keyboard.type(text)
             page.keyboard.press("Tab")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("heading", name="Devices", level=1)).to_be_visible()
+        expect(page.get_by_role("heading", name="Hello, Ada", level=1)).to_be_visible()
         page.keyboard.press("Tab")
         expect(page.get_by_text("Skip to content")).to_be_focused()
         page.keyboard.press("Enter")
         page.keyboard.press("Tab")
-        expect(page.get_by_label("Name")).to_be_focused()
+        expect(page.get_by_role("link", name="Add a device")).to_be_focused()
 
 
 def test_pages_work_without_scripts(browser: Browser, start: Callable[..., Running]) -> None:
