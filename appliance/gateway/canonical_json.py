@@ -58,7 +58,7 @@ def parse(body: bytes) -> object:
     Raises ValueError when `body` is not UTF-8, not JSON (NaN and Infinity are not) or nested too deeply.
     """
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        return _decode(body.decode("utf-8"))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -158,3 +158,7 @@ def _decimal(digits: str, point: int) -> str:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+# Made once: `json.loads` makes a decoder for every call that refuses constants.
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 256
 GROUP_LIMIT = 64
+HOLD_S = 0.008
+"""CPU time that a group may take of the writer: a flood on one device must not hold up everybody's sends.
+Not the wall clock's time: on a busy machine groups would become small, and small groups are more work."""
 DISK_PAUSE_S = 1.0
 
 AfterCommit = Callable[[], None]
@@ -86,14 +90,16 @@ class Inbound:
         await self._queue.join()
 
     async def _apply(self, group: Sequence[Incoming]) -> None:
-        try:
-            outcomes = await self._commit(group)
-        except Exception:  # noqa: BLE001 (one poison event must not stop the pump: each is tried alone)
-            for incoming in group:
-                await self._apply_alone(incoming)
-            return
-        for incoming, outcome in zip(group, outcomes, strict=True):
-            _finish(incoming, outcome)
+        while group:
+            try:
+                outcomes = await self._commit(group)
+            except Exception:  # noqa: BLE001 (one poison event must not stop the pump: each is tried alone)
+                for incoming in group:
+                    await self._apply_alone(incoming)
+                return
+            for incoming, outcome in zip(group, outcomes, strict=False):
+                _finish(incoming, outcome)
+            group = group[len(outcomes) :]
 
     async def _apply_alone(self, incoming: Incoming) -> None:
         while True:
@@ -112,7 +118,17 @@ class Inbound:
                 return
 
     async def _commit(self, group: Sequence[Incoming]) -> list[Outcome]:
-        return await self._db.transaction(lambda tx: [self._one(tx, incoming) for incoming in group])
+        """Apply the group, or as much of its beginning as HOLD_S allows; at least one."""
+
+        def work(tx: Transaction) -> list[Outcome]:
+            until, outcomes = time.thread_time() + HOLD_S, []
+            for incoming in group:
+                outcomes.append(self._one(tx, incoming))
+                if time.thread_time() > until:
+                    break
+            return outcomes
+
+        return await self._db.transaction(work)
 
     def _one(self, tx: Transaction, incoming: Incoming) -> Outcome:
         """Apply one event within the transaction; a repeat, or an event of a device that is gone, changes
