@@ -71,6 +71,8 @@ class _Books:
             return
         for row in self._all("PRAGMA foreign_key_check"):
             yield f"foreign key: {row}"
+        if not self._all("SELECT 1 FROM accounts WHERE id = ?", self._ledger.account_id):
+            yield "account lost"
         yield from self._sends()
         yield from self._stored()
         yield from self._taken()
@@ -130,13 +132,8 @@ class _Books:
                 yield f"told event changed: {posted.event_no}"
 
     def _halves(self) -> Iterator[str]:
-        since = self._events_kept_from_ms
-        told = "SELECT count(*) FROM deliveries d WHERE d.event_no = e.no"
-        sql = f"SELECT e.no FROM events e WHERE e.created_at >= ? AND ({told}) <> ?"
-        for [no] in self._all(sql, since, ENDPOINTS):
-            # An event that is older than the endpoints has none.
-            if no > self._first_told():
-                yield f"event without its deliveries: {no}"
+        if len(self._all("SELECT no FROM endpoints")) == ENDPOINTS:
+            yield from self._undelivered()
         missing = "event_no NOT IN (SELECT no FROM events)"
         for [no] in self._all(
             f"SELECT no FROM deliveries WHERE status IN ('pending', 'delivering') AND {missing}"
@@ -146,6 +143,14 @@ class _Books:
         for [no] in self._all(f"SELECT no FROM deliveries d WHERE attempts <> ({counted})"):
             yield f"delivery without its attempts: {no}"
         yield from self._untold()
+
+    def _undelivered(self) -> Iterator[str]:
+        """Events that lack deliveries, but for those older than the endpoints."""
+        [[first]] = self._all("SELECT coalesce(min(event_no), 0) FROM deliveries")
+        told = "SELECT count(*) FROM deliveries d WHERE d.event_no = e.no"
+        sql = f"SELECT e.no FROM events e WHERE e.no >= ? AND e.created_at >= ? AND ({told}) <> ?"
+        for [no] in self._all(sql, first, self._events_kept_from_ms, ENDPOINTS):
+            yield f"event without its deliveries: {no}"
 
     def _untold(self) -> Iterator[str]:
         """Incoming messages and ended sends without the event that tells them."""
@@ -166,10 +171,6 @@ class _Books:
             [[highest]] = self._all(f"SELECT coalesce(max(no), 0) FROM {table}")
             if highest > given:
                 yield f"number may be given twice: {table} {highest} of {given}"
-
-    def _first_told(self) -> int:
-        [[first]] = self._all("SELECT coalesce(min(event_no), 0) FROM deliveries")
-        return int(first) - 1
 
     def _all(self, sql: str, *args: Any) -> list[Any]:
         return self._connection.execute(sql, args).fetchall()

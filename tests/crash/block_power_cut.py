@@ -42,10 +42,12 @@ TOOLS = ("losetup", "mkfs.ext4", "mount", "umount")
 
 class Recording(msgspec.Struct):
     """What the disk was told while the gateway ran, and what the gateway told. The ledger's positions are
-    monotonic microseconds. `key` opens the account, `secrets` are the files that must not change."""
+    monotonic microseconds. The account is there when the traffic `begins`; from `furnished` on it has a
+    device and endpoints. `key` opens the account, `secrets` are the files that must not change."""
 
     steps: list[BlockStep]
     ledger: Ledger
+    furnished: int
     ends: int
     key: str
     secrets: dict[str, bytes]
@@ -131,7 +133,9 @@ def cut(
             ahead = next(steps, None)
         try:
             with _restored(folder, disk.after_power_cut(chance)) as mounted:
-                found = _faults(mounted / "data", recording, moment, starts=number % START_EVERY == 0)
+                found = _faults(
+                    mounted / "data", recording, moment, starts=number % START_EVERY == START_EVERY // 2
+                )
         except subprocess.CalledProcessError as error:
             found = [f"cannot be mounted: {error.stderr}"]
         power_cut.count(outcome, moment - ledger.begins, found)
@@ -155,12 +159,12 @@ def _traffic(data: Path, traffic_s: float) -> Recording:
         gateway.start()
         try:
             account = gateway.account()
+            begins = _us(time.monotonic())
             for n in range(ENDPOINTS):
                 account.ok("POST", "/webhooks", {"url": f"{hook.url}/{n}"})
             device_id = account.device()
             secrets = {"secret.key": (data / "secret.key").read_bytes()}
-            os.sync()
-            begins = _us(time.monotonic())
+            furnished = _us(time.monotonic())
             clients = Clients(account, device_id, books)
             time.sleep(traffic_s)
             clients.stop()
@@ -176,7 +180,7 @@ def _traffic(data: Path, traffic_s: float) -> Recording:
             ledger.sends.append(Send(_us(answer.at), key, answer.message_id))
     ledger.stored += [Stored(_us(a.at), a.message_id) for a in books.receives if a.message_id is not None]
     ledger.posted += [Posted(at, post.event_id, post.body) for at, post in posts.arrived]
-    return Recording([], ledger, ends, account.key, secrets)
+    return Recording([], ledger, furnished, ends, account.key, secrets)
 
 
 def _faults(data: Path, recording: Recording, moment: int, *, starts: bool) -> list[str]:
@@ -187,7 +191,7 @@ def _faults(data: Path, recording: Recording, moment: int, *, starts: bool) -> l
         if not (data / name).exists() or (data / name).read_bytes() != content
     ]
     try:
-        if starts:
+        if starts and moment > recording.furnished:
             found += _start(data, recording)
         asyncio.run(aftermath.boot(path, ledger))
         return found + aftermath.faults(path, ledger, moment)

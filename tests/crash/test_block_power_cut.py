@@ -6,7 +6,7 @@ import pytest
 from crash import block_power_cut
 from crash.power_cut import Outcome
 
-POINTS, TRAFFIC_S = 10, 3.0
+POINTS, LYING_POINTS, TRAFFIC_S = 10, 4, 3.0
 
 pytestmark = pytest.mark.skipif(bool(reason := block_power_cut.why_not()), reason=str(reason))
 
@@ -17,7 +17,7 @@ def test_a_disk_whose_power_fails_keeps_what_was_told_and_one_that_lies_does_not
     assert len(recording.ledger.sends) > 10
     honest, lying = Outcome(), Outcome()
     block_power_cut.cut(recording, POINTS, 1, tmp_path, honest)
-    block_power_cut.cut(recording, POINTS // 2, 1, tmp_path, lying, heeds_flushes=False)
+    block_power_cut.cut(recording, LYING_POINTS, 1, tmp_path, lying, heeds_flushes=False)
     print("\n".join([*honest.lines(), *lying.lines()]))
     assert honest.broken == 0, honest.lines()
     assert lying.broken > 0

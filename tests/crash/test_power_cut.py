@@ -27,7 +27,7 @@ def test_a_power_cut_takes_back_nothing_that_was_told() -> None:
 
 
 def test_without_a_sync_at_each_commit_told_rows_are_lost() -> None:
-    outcome = power_cut.run(60, seed=1, pragmas=["synchronous = NORMAL"])
+    outcome = power_cut.run(50, seed=1, pragmas=["synchronous = NORMAL"])
     print("\n".join(outcome.lines()))
     assert outcome.faults["accepted message lost"] > 0
     assert outcome.faults["acknowledged event lost"] > 0
@@ -35,9 +35,9 @@ def test_without_a_sync_at_each_commit_told_rows_are_lost() -> None:
 
 
 def test_on_a_disk_that_only_says_it_has_synced_the_database_is_lost() -> None:
-    outcome = power_cut.run(40, seed=1, heeds_syncs=False)
+    outcome = power_cut.run(15, seed=1, heeds_syncs=False)
     print("\n".join(outcome.lines()))
-    assert outcome.broken > 10
+    assert outcome.broken > 5
     assert outcome.faults["integrity"] + outcome.faults["cannot be used"] > 0
 
 
