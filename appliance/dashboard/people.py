@@ -119,7 +119,7 @@ async def _page(
     shown = {
         "here": "settings",
         "tab": "people",
-        "account": account,
+        "person": account,
         "is_self": account.id == admin.account.id,
         "devices": gateway.devices.of_account(account_id),
         "webhooks": len(await gateway.reader.all(webhooks.page(account_id, None, MOST_WEBHOOKS))),
