@@ -13,17 +13,20 @@ Victim = Literal["group", "main", "worker", "fork server"]
 SENT = {"sent", "delivered", "read"}
 ENDED = {*SENT, "failed", "unconfirmed"}
 # What the library has taken from WhatsApp and a worker that is killed has not yet told is lost with it.
-LOST_WITHIN_S = 2.0
+LOST_WITHIN_S = 1.0
+SEEN_LATER_S = 0.5
 
 
 class Kill(msgspec.Struct):
     """One SIGKILL. `number` is the account of a killed worker; `back_s` the time from the kill to /readyz, or
-    to that worker's device being connected again (nothing to wait for after the fork server)."""
+    to that worker's device being connected again (nothing to wait for after the fork server), `where` the
+    step that main was at, if that was chosen."""
 
     victim: Victim
     at: float
     number: str | None = None
     back_s: float = 0.0
+    where: str = ""
 
     def takes_along(self, number: str) -> bool:
         """Whether what the worker of that account had in hand went down, too."""
@@ -40,33 +43,42 @@ class Written(msgspec.Struct):
 
 class Books(msgspec.Struct):
     """What the outside world knows. An outgoing text is its own Idempotency-Key; `answered` holds the ids it
-    was accepted as. `faults` are promises that were seen broken on the way."""
+    was accepted as, `replays` how often that was said again, `replies` how many answered an earlier message.
+    `faults` are promises that were seen broken on the way."""
 
     answered: dict[str, set[str]] = msgspec.field(default_factory=lambda: defaultdict(set))
     replays: int = 0
+    replies: int = 0
     written: dict[str, Written] = msgspec.field(default_factory=dict)
     kills: list[Kill] = msgspec.field(default_factory=list)
     faults: list[str] = msgspec.field(default_factory=list)
 
-    def excused(self, text: str) -> bool:
-        """Whether the text came in just before its worker was killed."""
+    def excused(self, text: str, taken: dict[str, float]) -> bool:
+        """Whether the text was taken from WhatsApp just before its worker was killed."""
         note = self.written[text]
-        return any(
-            kill.takes_along(note.number) and kill.at - LOST_WITHIN_S <= note.at <= kill.at + 0.5
+        at = taken.get(note.wa_id)
+        return at is not None and any(
+            kill.takes_along(note.number) and kill.at - LOST_WITHIN_S <= at <= kill.at + SEEN_LATER_S
             for kill in self.kills
         )
 
-    def around(self, text: str) -> str:
-        """The kills near the moment when the text was written."""
-        at = self.written[text].at
-        near = [f"{kill.at - at:+.2f} s {kill.victim}" for kill in self.kills if abs(kill.at - at) < 6]
+    def around(self, text: str, taken: dict[str, float]) -> str:
+        """The kills near the moment when the text was taken from WhatsApp."""
+        note = self.written[text]
+        at = taken.get(note.wa_id, note.at)
+        near = [
+            f"{kill.at - at:+.2f} s {kill.where or kill.victim}"
+            for kill in self.kills
+            if abs(kill.at - at) < 6
+        ]
         return f"though its worker was not killed then (kills: {', '.join(near)})"
 
 
 class Found(msgspec.Struct):
     """What came out, once everything had come to rest. `ours` and `came` are messages as the API lists them
     (the latter only `messageId` → type), `events` the committed numbers, `posted` those that reached the
-    webhook, `inbox` the ids under which each text reached the other person, `accepted` what WhatsApp took."""
+    webhook, `inbox` the ids under which each text reached the other person, `accepted` what WhatsApp took,
+    `taken` when the library said that it has an incoming message (monotonic seconds)."""
 
     ours: list[Any]
     came: dict[str, str]
@@ -74,6 +86,7 @@ class Found(msgspec.Struct):
     posted: set[int]
     inbox: dict[str, set[str]]
     accepted: set[str]
+    taken: dict[str, float]
 
     def statuses(self) -> dict[str, int]:
         counts: dict[str, int] = defaultdict(int)
@@ -119,9 +132,10 @@ def judge(books: Books, found: Found) -> Report:
     """Everything that was promised, against what came out."""
     lost, unread = missing(books, found.came)
     faults = [*books.faults, *sends(books, found), *doubles(found), *untold(found)]
-    faults += [f"{text!r} was lost {books.around(text)}" for text in lost if not books.excused(text)]
+    unexcused = [text for text in lost if not books.excused(text, found.taken)]
+    faults += [f"{text!r} was lost {books.around(text, found.taken)}" for text in unexcused]
     if not any(kill.victim in {"group", "worker"} for kill in books.kills):
-        faults += [f"{text!r} was not decrypted {books.around(text)}" for text in unread]
+        faults += [f"{text!r} was not decrypted {books.around(text, found.taken)}" for text in unread]
     return Report(books, found, lost, unread, faults)
 
 

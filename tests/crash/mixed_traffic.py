@@ -18,18 +18,26 @@ THEIRS = "628222000222"
 SENDERS = 4
 SEND_EVERY_S, WRITE_EVERY_S = 0.04, 0.05
 ANSWERED_LATER = {503, 507}
-SETTLE_S = 15.0
+COME_WITHIN_S, READ_WITHIN_S, SENT_WITHIN_S, TOLD_WITHIN_S = 60.0, 15.0, 120.0, 60.0
 
 
 class Traffic:
     """Threads that send on every device (`devices`: account number → device id) and write to each of them,
     until `stop`."""
 
-    def __init__(self, net: LoopbackServer, account: Account, devices: dict[str, str], books: Books) -> None:
+    def __init__(
+        self,
+        net: LoopbackServer,
+        account: Account,
+        devices: dict[str, str],
+        books: Books,
+        send_every_s: float = SEND_EVERY_S,
+    ) -> None:
         self._net = net
         self._account = account
         self._devices = devices
         self._books = books
+        self._send_every_s = send_every_s
         self._ending = threading.Event()
         work: list[Callable[[], None]] = [lambda n=n: self._send_on(n) for n in range(SENDERS)]  # type: ignore[misc]
         self._threads = [threading.Thread(target=self._kept(each)) for each in (*work, self._write_on)]
@@ -55,12 +63,18 @@ class Traffic:
         device_ids = list(self._devices.values())
         with httpx.Client(base_url=self._account.url, timeout=30) as client:
             client.headers["X-API-Key"] = self._account.key
-            n = 0
-            while not self._ending.wait(SEND_EVERY_S):
+            n, sent = 0, None
+            while not self._ending.wait(self._send_every_s):
                 n += 1
-                text, to_wait = f"out {sender} {n}", sender % 3 != 0
+                wish = {
+                    "deviceId": device_ids[sender % len(device_ids)],
+                    "to": THEIRS,
+                    "text": f"out {sender} {n}",
+                }
+                if sent is not None and n % 2 == 0:
+                    wish["replyTo"] = sent
                 for _ in range(2 if n % 5 == 0 else 1):  # some callers ask twice, whatever they were told
-                    send(client, self._books, device_ids[sender % len(device_ids)], text, to_wait=to_wait)
+                    sent = send(client, self._books, wish, to_wait=sender % 3 != 0)
 
     def _write_on(self) -> None:
         numbers = list(self._devices)
@@ -70,24 +84,27 @@ class Traffic:
             write(self._net, self._books, numbers[n % len(numbers)], f"in {n}")
 
 
-def send(client: httpx.Client, books: Books, device_id: str, text: str, *, to_wait: bool) -> None:
-    """Ask until there is an answer, as an integrator does who keeps the key."""
-    body = {"deviceId": device_id, "to": THEIRS, "text": text}
+def send(client: httpx.Client, books: Books, wish: dict[str, str], *, to_wait: bool) -> str | None:
+    """Ask until there is an answer, as an integrator does who keeps the key; the message's id if it is sent
+    by then."""
+    text = wish["text"]
     prefer = "wait=2" if to_wait else "respond-async"
     headers = {"Idempotency-Key": text.replace(" ", "-"), "Prefer": prefer}
     while True:
         try:
-            answer = client.post("/messages/send-text", json=body, headers=headers)
+            answer = client.post("/messages/send-text", json=wish, headers=headers)
         except httpx.TransportError:
             time.sleep(0.02)
             continue
         if answer.status_code in {201, 202}:
-            books.answered[text].add(answer.json()["id"])
+            message_id = str(answer.json()["id"])
+            books.answered[text].add(message_id)
             books.replays += "idempotent-replayed" in answer.headers
-            return
+            books.replies += "replyTo" in wish
+            return message_id if answer.status_code == 201 else None
         if answer.status_code not in ANSWERED_LATER:
             books.faults.append(f"{text}: {answer.status_code} {answer.text}")
-            return
+            return None
         time.sleep(0.02)
 
 
@@ -105,12 +122,13 @@ def compare(
     came = _come(net, account, books, numbers)
     committed = {event["data"]["eventId"] for event in events(account)}
     with contextlib.suppress(AssertionError):
-        until("delivery of every event", lambda: committed <= hook.event_ids(), 30)
+        until("delivery of every event", lambda: committed <= hook.event_ids(), TOLD_WITHIN_S)
     inbox: dict[str, set[str]] = defaultdict(set)
     for message in list(net.phones[THEIRS].inbox):
         inbox[message.text].add(message.id)
     accepted = {wa_id for number in numbers for wa_id in net.ledger.ids(number)}
-    return judge(books, Found(ours, came, committed, hook.event_ids(), inbox, accepted))
+    taken = dict(net.ledger.taken)
+    return judge(books, Found(ours, came, committed, hook.event_ids(), inbox, accepted, taken))
 
 
 def events(account: Account, after: int = 0) -> list[Any]:
@@ -146,7 +164,7 @@ def _settled(account: Account) -> list[Any]:
         ]
         return None if any(waiting) else _pages(account, "/messages", fromMe="true")
 
-    found: list[Any] = until("end of every send", check, 60)
+    found: list[Any] = until("end of every send", check, SENT_WITHIN_S)
     return found
 
 
@@ -154,12 +172,13 @@ def _come(net: LoopbackServer, account: Account, books: Books, numbers: Sequence
     """What came in, once WhatsApp has nothing left for us and what can be asked for again has been."""
     came: dict[str, str] = {}
 
-    def check() -> bool:
+    def is_all_here() -> bool:
         came.update({m["messageId"]: m["type"] for m in _pages(account, "/messages", fromMe="false")})
-        lost, unread = missing(books, came)
+        lost, _ = missing(books, came)
         at_rest = not any(net.backlog(number) for number in numbers)
-        return at_rest and not unread and all(books.excused(text) for text in lost)
+        return at_rest and all(books.excused(text, net.ledger.taken) for text in lost)
 
     with contextlib.suppress(AssertionError):
-        until("everything that was written to us", check, SETTLE_S)
+        until("everything that was written to us", is_all_here, COME_WITHIN_S)
+        until("its decryption", lambda: is_all_here() and not missing(books, came)[1], READ_WITHIN_S)
     return came

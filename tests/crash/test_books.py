@@ -16,9 +16,9 @@ def record(victim: Victim, number: str | None = None) -> tuple[Books, Found]:
         books.answered[f"out {n}"] = {f"c{n}"}
         wa_id = "W0" if status == "delivered" else None
         ours.append({"id": f"c{n}", "text": f"out {n}", "status": status, "messageId": wa_id})
-    books.written["in 1"] = Written("P1", OURS, 100.0)
-    inbox = {"out 0": {"W0"}, "out 1": {"W1"}}
-    return books, Found(ours, {"P1": "conversation"}, {1, 2, 3}, {1, 2, 3, 4}, inbox, {"W0", "W1"})
+    books.written["in 1"] = Written("P1", OURS, 90.0)
+    inbox, told = {"out 0": {"W0"}, "out 1": {"W1"}}, {1, 2, 3, 4}
+    return books, Found(ours, {"P1": "text"}, {1, 2, 3}, told, inbox, {"W0", "W1"}, {"P1": 100.0})
 
 
 def judged(spoil: Callable[[Books, Found], object], victim: Victim = "main") -> Report:
@@ -51,6 +51,7 @@ def test_a_run_that_kept_every_promise() -> None:
         (lambda b, f: f.posted.discard(2), "1 committed events did not reach the webhook"),
         (lambda b, f: f.came.clear(), "'in 1' was lost though its worker was not killed then"),
         (lambda b, f: f.came.update(P1="undecryptable"), "'in 1' was not decrypted"),
+        (lambda b, f: (f.came.clear(), f.taken.clear()), "'in 1' was lost though"),
         (lambda b, f: b.faults.append("seen on the way"), "seen on the way"),
     ],
 )
@@ -63,12 +64,12 @@ def test_what_is_broken_is_named(spoil: Callable[[Books, Found], object], fault:
     ("victim", "number", "at", "excused"),
     [
         ("group", None, 99.0, False),
-        ("group", None, 101.0, True),
-        ("worker", OURS, 101.0, True),
-        ("worker", OTHER, 101.0, False),
-        ("worker", OURS, 103.0, False),
-        ("main", None, 101.0, False),
-        ("fork server", None, 101.0, False),
+        ("group", None, 100.9, True),
+        ("worker", OURS, 100.9, True),
+        ("worker", OTHER, 100.9, False),
+        ("worker", OURS, 102.0, False),
+        ("main", None, 100.9, False),
+        ("fork server", None, 100.9, False),
     ],
 )
 def test_only_what_a_killed_worker_had_in_hand_may_be_lost(

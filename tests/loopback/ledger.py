@@ -21,9 +21,11 @@ class Accepted(NamedTuple):
 
 @dataclass(slots=True)
 class Ledger:
-    """Grows for ever; `repeated` is what a crash test asserts to be empty."""
+    """Grows for ever; `repeated` is what a crash test asserts to be empty. `taken` holds when a client last
+    said that it has a message (monotonic seconds)."""
 
     entries: list[Accepted] = field(default_factory=list)
+    taken: dict[str, float] = field(default_factory=dict)
 
     def ids(self, sender_number: str | None = None) -> list[str]:
         """The ids in order of acceptance, with repetitions."""

@@ -18,9 +18,9 @@ async def receipt(net: Network, wire: Wire, node: Node) -> None:
     assert sender is not None
     attrs, to = node.attrs, JID(node.attrs["to"])
     kind = attrs.get("type")
-    if kind not in _LATER_KINDS:
-        # Any other receipt proves that the message has arrived at this device.
-        sender.pending.pop(("message", attrs["id"]), None)
+    # Any other receipt proves that the message has arrived at this device.
+    if kind not in _LATER_KINDS and sender.pending.pop(("message", attrs["id"]), None) is not None:
+        net.ledger.taken[attrs["id"]] = time.monotonic()
     head = {"class": "receipt", "id": attrs["id"], "from": to}
     await wire.send(elem("ack", {**head, "type": kind, "participant": attrs.get("participant")}))
     in_group = to.server in (GROUP, "broadcast")
