@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import resource
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ BACKLOG = 2_048
 # Granian counts idle connections and streams too: at its own default a few hundred of them would shut
 # everybody out.
 CONNECTIONS = 16_384
+DESCRIPTORS = 2 * CONNECTIONS
 # What a connection may hold of a request's headers, and of an answer that its reader does not take. At
 # Granian's own 400 KiB a hundred streams whose readers have stopped would cost 120 MiB.
 BUFFER_BYTES = 64 * 1024
@@ -129,6 +131,17 @@ def check_port(host: str, port: int) -> None:
             raise PortTaken(f"{host}:{port}: {error.strerror or error}.") from None
 
 
+def connections_allowed() -> int:
+    """How many connections are taken at a time: half of the file descriptors that this process may have,
+    after asking for as many as it may. The others are for receivers, workers and files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    return CONNECTIONS if soft == resource.RLIM_INFINITY else min(CONNECTIONS, soft // 2)
+
+
 class HttpServer:
     """Listens on `host`:`port` from `start` to `stop`."""
 
@@ -144,7 +157,7 @@ class HttpServer:
             http=HTTPModes.http1,
             websockets=False,
             backlog=BACKLOG,
-            backpressure=CONNECTIONS,
+            backpressure=connections_allowed(),
             http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=BUFFER_BYTES),
             log_access=False,
             log_level=LogLevels.error,

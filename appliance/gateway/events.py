@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -44,7 +45,8 @@ class EventLog:
         self._last = 0
         self._wakes: dict[str, asyncio.Event] = {}
         self.on_wake: list[Callable[[str], None]] = []
-        self._told: dict[str, asyncio.Future[int]] = {}
+        # Weak: who waited and has gone, or came too late to be told, leaves nothing behind.
+        self._told: WeakValueDictionary[str, asyncio.Future[int]] = WeakValueDictionary()
         self._bells: list[DeliveryBell] = []
         self.closed = False
 
@@ -142,7 +144,7 @@ class EventLog:
         return await self._reader.one(events.floor(account_id)) or 0
 
     def expect(self, message_id: str) -> "asyncio.Future[int]":
-        """A future for the number under which that message will be told."""
+        """A future for the number under which that message will be told, for as long as it is held."""
         return self._told.setdefault(message_id, asyncio.get_running_loop().create_future())
 
     def was_told(self, message_id: str, event_no: int) -> None:

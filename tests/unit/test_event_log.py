@@ -1,7 +1,9 @@
 """The event log and those who follow it: nothing is skipped, nothing told twice, what is gone is told."""
 
 import asyncio
+import gc
 import random
+import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,33 @@ async def test_a_tape_that_slept_through_retention_does_not_jump_over_the_hole(
     await delete_up_to(house, owner, numbers[0])
     tape.changed()
     assert await tape.after(first, Wanted()) is None
+
+
+async def test_what_is_committed_while_a_tape_is_being_read_is_read_next(
+    house: House, owner: Account
+) -> None:
+    tape = Tape(house.gateway.events, owner.id, 0)
+    house.gateway.events.on_wake.append(lambda _: tape.changed())
+    after = 0
+    for _ in range(50):
+        writing = asyncio.create_task(write(house, told(owner, "a", EventType.MESSAGE_STATUS)))
+        while not writing.done():
+            tape.changed()
+            await tape.after(after, Wanted())
+        [no] = await writing
+        part = await tape.after(after, Wanted())
+        assert part is not None
+        assert part.upto == no
+        after = no
+
+
+async def test_who_no_longer_waits_for_a_message_leaves_nothing_behind(house: House) -> None:
+    log = house.gateway.events
+    waiting, gone = log.expect("waiting"), weakref.ref(log.expect("gone"))
+    gc.collect()
+    assert gone() is None
+    log.was_told("waiting", 7)
+    assert await waiting == 7
 
 
 async def test_a_tape_forgets_the_oldest_and_says_so(house: House, owner: Account) -> None:
