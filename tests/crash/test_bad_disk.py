@@ -64,7 +64,7 @@ class Patient:
             return not found
 
         with contextlib.suppress(AssertionError):
-            until("agreement of the books", agree)
+            until("agreement of the books", agree, 40)
         assert found == []
 
 
