@@ -139,7 +139,6 @@ class Filler:
             event_no=number,
             event_type=EventType.MESSAGE_RECEIVED,
             due_at=at,
-            queued_at=at,
             created_at=at,
         )
         no = deliveries.insert(tx, delivery)
