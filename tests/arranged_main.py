@@ -1,7 +1,7 @@
 """The gateway with a clock and a name server that a test holds: `python arranged_main.py serve --set=…`.
 
 CLOCK names a file of eight bytes: by how many milliseconds the wall clock is off (`Wall` writes it).
-NAMES names a JSON file: for each host its answers in turn, the last for ever; every other name has no address.
+NAMES names a JSON file: for each host its answers in turn, the last for ever; no other name has an address.
 """
 
 import mmap

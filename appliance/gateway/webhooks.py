@@ -224,13 +224,12 @@ class Webhooks:
         """Deliver once more what was queued from `since` (ms) to before `until`, in order, and has that
         status; returns how many. What is on its way, or whose event is no longer kept, is left out."""
         _check_awake(await self.get(account_id, endpoint_id))
-        now = self._clock.now_ms()
-        # Without an end, rows that are queued meanwhile would be replayed too.
-        filters = deliveries.Filters(status=status, since=since, until=now + 1 if until is None else until)
-        total, last = 0, 0
+        now, filters = self._clock.now_ms(), deliveries.Filters(status=status, since=since, until=until)
+        # Rows that are queued meanwhile are not meant.
+        total, last, end = 0, 0, await self._reader.one(deliveries.highest()) or 0
 
         def write(tx: Transaction) -> list[int]:
-            nos = tx.all(deliveries.replayable(account_id, endpoint_id, filters, last, REPLAY_GROUP))
+            nos = tx.all(deliveries.replayable(account_id, endpoint_id, filters, (last, end), REPLAY_GROUP))
             for no in nos:
                 deliveries.requeue_row(tx, no, now)
             return nos

@@ -1,6 +1,5 @@
 """One conversation, read a window at a time: its messages, what was said about them later, their files."""
 
-
 from appliance.model.media import MediaFile
 from appliance.model.message import Message
 from appliance.store.query import Query, columns, count, decoder

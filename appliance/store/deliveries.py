@@ -70,14 +70,22 @@ def requeue(tx: Transaction, account_id: str, delivery_id: str, now_ms: int) -> 
     return tx.run(f"{_REQUEUE} AND account_id = ?2 AND id = ?3", now_ms, account_id, delivery_id) == 1
 
 
-def replayable(account_id: str, endpoint_id: str, filters: Filters, after: int, limit: int) -> Query[int]:
-    """Row numbers of the deliveries after row `after`, oldest first, whose event is still kept."""
+def highest() -> Query[int]:
+    """The newest row number of all; no row: there is none."""
+    return count("SELECT no FROM deliveries ORDER BY no DESC LIMIT 1")
+
+
+def replayable(
+    account_id: str, endpoint_id: str, filters: Filters, rows: tuple[int, int], limit: int
+) -> Query[int]:
+    """Row numbers of the deliveries after the first of `rows` up to the second, oldest first, whose event is
+    still kept."""
     where, args = _narrowed(account_id, endpoint_id, filters)
     sql = (
-        f"SELECT no FROM deliveries WHERE {where} AND no > ? AND status <> 'delivering' "  # noqa: S608
+        f"SELECT no FROM deliveries WHERE {where} AND no > ? AND no <= ? AND status <> 'delivering' "  # noqa: S608
         "AND EXISTS (SELECT 1 FROM events e WHERE e.no = deliveries.event_no) ORDER BY no LIMIT ?"
     )
-    return count(sql, *args, after, limit)
+    return count(sql, *args, *rows, limit)
 
 
 def requeue_row(tx: Transaction, no: int, now_ms: int) -> None:
