@@ -37,7 +37,7 @@ async def log_part(gateway: Gateway, endpoint: Endpoint, asked: dict[str, str]) 
 
 def asked_of(request: Request[Any, Any, Any]) -> dict[str, str]:
     """What the address narrows the list to; words that mean nothing are left out."""
-    known = {"status": set(DeliveryStatus), "event": set(EventType)}
+    known: dict[str, set[str]] = {"status": set(DeliveryStatus), "event": set(EventType)}
     asked = {name: request.query_params.get(name, "") for name in known}
     found = {name: value for name, value in asked.items() if value in known[name]}
     before = request.query_params.get("before", "")

@@ -34,9 +34,10 @@ async def health(gateway: Gateway, endpoint: Endpoint) -> Health:
     """Ask the store how the endpoint is doing."""
     reader, account_id = gateway.reader, endpoint.account_id
     since = gateway.clock.now_ms() - DAY_MS
+    failure = await reader.one(endpoint_health.last_failure(account_id, endpoint.id))
     tally = await reader.one(endpoint_health.tally(account_id, endpoint.id, since))
     return Health(
         tally=tally or Tally(0, 0, 0),
         backlog=await reader.one(endpoint_health.backlog(account_id, endpoint.id)) or 0,
-        failure=await reader.one(endpoint_health.last_failure(account_id, endpoint.id)),
+        failure=failure,
     )

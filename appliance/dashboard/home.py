@@ -56,9 +56,10 @@ async def _part(gateway: Gateway, member: Member) -> Part:
     account_id, reader = member.account.id, gateway.reader
     mine = gateway.devices.of_account(account_id)
     endpoints = await reader.one(first_steps.endpoints(account_id)) or 0
+    sent = await reader.one(first_steps.has_sent(account_id)) or 0
     steps = Steps(
         linked=any(device.linked for device in mine),
-        sent=bool(await reader.one(first_steps.has_sent(account_id))),
+        sent=sent == 1,
         listening=endpoints > 0,
     )
     values = {

@@ -1,5 +1,7 @@
 """The inspector: a webhook whose requests are shown here, for whoever has no server yet."""
 
+from typing import Any
+
 from litestar import get, post
 
 from appliance.dashboard.pages import Page, Pages, Part, go_to
@@ -19,7 +21,7 @@ EVERY_S = 2
 @get(PATH)
 async def show_inspector(gateway: Gateway, pages: Pages, member: Member, done: str = "") -> Page:
     endpoint = await _endpoint(gateway, member)
-    values = {"here": "webhooks", "endpoint": endpoint, "done": done, "requests": ""}
+    values: dict[str, Any] = {"here": "webhooks", "endpoint": endpoint, "done": done, "requests": ""}
     if endpoint is not None:
         part = await _part(gateway, endpoint, opens_first=True)
         values["requests"] = pages.part(member.visitor, "/dashboard/parts/inspector", part, every_s=EVERY_S)

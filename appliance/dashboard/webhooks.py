@@ -56,8 +56,8 @@ async def show_webhook(
     done: str = "",
     replayed: int = 0,
 ) -> Page:
-    shown = {"done": done, "replayed": replayed, "asked": asked_of(request)}
-    return await _page(gateway, pages, member, endpoint_id, **shown)
+    asked = asked_of(request)
+    return await _page(gateway, pages, member, endpoint_id, done=done, replayed=replayed, asked=asked)
 
 
 @get(ONE + "/edit")
