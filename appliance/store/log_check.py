@@ -1,8 +1,10 @@
 """Whether the write-ahead log has a hole: SQLite reads it up to the first frame that is not whole and
 silently forgets what follows.
 
-That is right for a commit that was cut off. When two or more commits stand behind the broken place, something
-that was already forced to disk has been damaged. Format: https://www.sqlite.org/fileformat2.html#walformat
+That is right for a commit that was cut off. When two or more commits stand behind the broken place, or when
+the index of the log (which outlives a killed process) counts more frames than there are, something that was
+already forced to disk is gone. Formats: https://www.sqlite.org/fileformat2.html#walformat and
+https://www.sqlite.org/walformat.html
 """
 
 import struct
@@ -12,6 +14,7 @@ from typing import NamedTuple
 
 _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
+_COUNT = struct.Struct("=I")
 _MAGIC = {0x377F0682: "<", 0x377F0683: ">"}
 _CUT_OFF = 1
 """Commits that may stand behind the end without anything being lost: the one that was being written."""
@@ -37,12 +40,27 @@ def log_damage(log_file: Path) -> str | None:
     order = _MAGIC.get(magic)
     if order is None or _sums(data[:24], order, (0, 0)) != _HEADER.unpack_from(data)[6:8]:
         return "its header is damaged, and nothing in it can be read"
-    behind = 0
+    behind = whole_frames = 0
     whole = True
     for frame in _frames(data, page_size, order):
         whole = whole and frame.is_whole
+        whole_frames += whole
         behind += frame.is_commit and not whole
-    return f"at least {behind} commits stand behind a damaged place" if behind > _CUT_OFF else None
+    if behind > _CUT_OFF:
+        return f"at least {behind} commits stand behind a damaged place"
+    gone = _indexed(log_file, data[16:24]) - whole_frames
+    return f"{gone} frames are gone from its end" if gone > 0 else None
+
+
+def _indexed(log_file: Path, salts: bytes) -> int:
+    """How many frames the index counts, 0 when it is of another round of the log."""
+    index = log_file.with_name(log_file.name.removesuffix("-wal") + "-shm")
+    try:
+        with index.open("rb") as file:
+            header = file.read(48)
+    except FileNotFoundError:
+        return 0
+    return _COUNT.unpack_from(header, 16)[0] if header[32:40] == salts else 0
 
 
 def _frames(data: bytes, page_size: int, order: str) -> Iterator[_Frame]:

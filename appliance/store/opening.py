@@ -17,7 +17,7 @@ from appliance.store.backup import read_only, stored
 from appliance.store.database import StoreSettings, connect
 from appliance.store.last_stop import LastStop
 from appliance.store.log_check import log_damage
-from appliance.store.recovery import Recovery, finish, keep_evidence, recover
+from appliance.store.recovery import Recovery, accept_cut, finish, recover
 from appliance.store.trouble import Trouble, trouble_of
 
 log = logging.getLogger(__name__)
@@ -45,15 +45,18 @@ def prepare(database: Path, settings: StoreSettings) -> Opening:
     if stop is LastStop.NONE and not database.exists():
         return Opening(stop)
     damage = _missing(database, stop)
+    hole = None
     if damage is None and stop is not LastStop.CLEAN:
-        _look_at_log(database)
+        hole = log_damage(_log_file(database))
         damage = _damage(database, stop)
     if damage is not None:
         log.error("database_damaged", extra={"reason": damage, "last_stop": stop.value})
         return Opening(stop, recovery=recover(database, settings, damage))
+    cut = accept_cut(database, settings, _log_file(database), hole) if hole else None
     if stop is LastStop.SUSPECT:
         rebuild_searches(database, settings)
-    return Opening(stop, check_later=stop is not LastStop.CLEAN and not _is_checked_now(database, stop))
+    later = stop is not LastStop.CLEAN and not _is_checked_now(database, stop)
+    return Opening(stop, check_later=later, recovery=cut)
 
 
 def begun(database: Path) -> None:
@@ -132,14 +135,6 @@ def _has_no_schema(database: Path) -> bool:
     with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(database)) as connection:
         return bool(connection.execute("PRAGMA user_version").fetchone()[0] == 0)
     return False
-
-
-def _look_at_log(database: Path) -> None:
-    """A hole in the log loses what stands behind it, and SQLite does not say so: keep the log, and say it."""
-    log_file = _log_file(database)
-    if (damage := log_damage(log_file)) is not None:
-        copy = keep_evidence(database, log_file)
-        log.error("log_damaged", extra={"reason": damage, "copy": copy.name})
 
 
 def _log_file(database: Path) -> Path:

@@ -37,6 +37,8 @@ class Road(enum.StrEnum):
     RESTORED = "restored"
     SALVAGED = "salvaged"
     EMPTY = "empty"
+    CUT = "cut"
+    """It is the same file; its log had a hole, and the commits behind it are lost."""
 
 
 class Recovery(msgspec.Struct, frozen=True, rename="camel"):
@@ -83,6 +85,22 @@ def recover(database: Path, settings: StoreSettings, reason: str) -> Recovery:
     return recovery
 
 
+def accept_cut(database: Path, settings: StoreSettings, log_file: Path, reason: str) -> Recovery:
+    """Go on from where a damaged log ends: its copy is kept, and the state is made safe like any older one.
+    Raises OSError, sqlite3.Error."""
+    now_ms = time.time_ns() // 1_000_000
+    names = _names(database, now_ms)
+    copy = names.aside.with_name(names.aside.name + "-wal")
+    shutil.copyfile(log_file, copy)
+    migrate(database, settings)
+    with contextlib.closing(connect(database, settings)) as connection:
+        adjust(connection, now_ms)
+    recovery = Recovery(now_ms, Road.CUT, reason)
+    _write_durably(names.report, msgspec.json.encode(recovery))
+    log.error("log_damaged", extra={"reason": reason, "copy": copy.name})
+    return recovery
+
+
 def finish(database: Path) -> bool:
     """Put a finished replacement in the database's place; False when there is none. Raises OSError."""
     names = _names(database, time.time_ns() // 1_000_000)
@@ -105,14 +123,6 @@ def last_recovery(database: Path) -> Recovery | None:
         with contextlib.suppress(OSError, msgspec.MsgspecError):
             return msgspec.json.decode(report.read_bytes(), type=Recovery)
     return None
-
-
-def keep_evidence(database: Path, part: Path) -> Path:
-    """A copy of a damaged file that is about to be changed. Raises OSError."""
-    names = _names(database, time.time_ns() // 1_000_000)
-    copy = names.aside.with_name(names.aside.name + part.name.removeprefix(database.name))
-    shutil.copyfile(part, copy)
-    return copy
 
 
 def _names(database: Path, now_ms: int) -> _Names:

@@ -261,10 +261,32 @@ def test_a_hole_in_the_log_is_said_and_the_log_is_kept(
         data = bytearray(log_file.read_bytes())
     data[len(data) // 2] ^= 0xFF
     log_file.write_bytes(data)
-    opening.prepare(database, SETTINGS)
+    opened = opening.prepare(database, SETTINGS)
+    assert opened.recovery is not None
+    assert opened.recovery.road is Road.CUT
     assert "log_damaged" in caplog.messages
+    [(number,)] = ask(database, "SELECT seq FROM sqlite_sequence WHERE name = 'events'")
+    assert isinstance(number, int)
+    assert number >= MESSAGES + NUMBERS_AHEAD, "what was lost had numbers, too"
     [copy] = database.parent.glob("gateway.db.corrupt-*-wal")
     assert copy.read_bytes() == data
+
+
+def test_a_log_that_lost_its_end_is_known_by_its_index(database: Path) -> None:
+    opening.begun(database)
+    log_file, index = database.with_name("gateway.db-wal"), database.with_name("gateway.db-shm")
+    with contextlib.closing(connect(database, SETTINGS)) as connection:
+        for n in range(20):
+            connection.execute("UPDATE accounts SET name = ?", (f"name {n}",))
+        data, counted = log_file.read_bytes(), index.read_bytes()
+    log_file.write_bytes(data)
+    index.write_bytes(counted)
+    assert opening.prepare(database, SETTINGS).recovery is None
+    log_file.write_bytes(data[: len(data) // 2])
+    index.write_bytes(counted)
+    opened = opening.prepare(database, SETTINGS)
+    assert opened.recovery is not None
+    assert opened.recovery.road is Road.CUT
 
 
 def test_a_log_whose_last_commit_was_cut_off_is_nothing_special(
