@@ -20,7 +20,7 @@ class Effort(msgspec.Struct, frozen=True):
 
     first: int = 2_000
     longest: int = 16_000
-    most: int = 200_000
+    most: int = 100_000
 
 
 _USUAL = Effort()
@@ -62,6 +62,8 @@ class _Narrowed(msgspec.Struct, frozen=True):
 
     clauses: list[str]
     values: list[object]
+    leaves_out: bool
+    """Whether any row of a source might not fit."""
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -119,7 +121,9 @@ async def _part(
     found: list[Message] = []
     left, stretch = effort.most, effort.first
     while left > 0:
-        floor = await reader.one(_end_of_stretch(source, top, stretch)) or 0
+        floor = 0
+        if narrowed.leaves_out:
+            floor = await reader.one(_end_of_stretch(source, top, stretch)) or 0
         found += await reader.all(_stretch(source, narrowed, floor, top, limit - len(found)))
         if len(found) == limit:
             return _Part(found, found[-1].no - 1)
@@ -167,4 +171,6 @@ def _narrowed(account_id: str, filters: Filters) -> _Narrowed:
     clauses = [sql for sql, _ in asked]
     if chats:
         clauses.append(f"chat IN ({', '.join('?' * len(chats))})")
-    return _Narrowed(clauses, [*(value for _, value in asked), *chats])
+    # Owners are words of the search itself; chats are sources of their own, but not of a search.
+    owners = 2 if filters.words is not None and filters.device_id is not None else 1
+    return _Narrowed(clauses, [*(value for _, value in asked), *chats], len(clauses) > owners)

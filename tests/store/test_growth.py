@@ -117,7 +117,7 @@ async def test_no_list_of_messages_reads_a_table_or_sorts(
     await message_list.read(
         reader, device.account_id, filters, None, 50, Effort(first=2, longest=4, most=100)
     )
-    assert any("OFFSET" in query.sql for query in reader.asked)
+    assert any("content" in query.sql for query in reader.asked)
     for query in reader.asked:
         assert not slow(plan(connection, query)), (query.sql, plan(connection, query))
 
