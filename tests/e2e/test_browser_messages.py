@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 from chromium import ARGUMENTS, CHROMIUM
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from running import Account, Running, until
+from watched import keep_everywhere, watched
 
-ARTEFACTS = Path(__file__).resolve().parents[1] / "artefacts" / "pages"
-SIZES = {"phone": (390, 844), "desk": (1280, 800)}
 PASSWORD = "a long password"
 WRITER = "628111222333"
 CHAT = f"{WRITER}@s.whatsapp.net"
@@ -31,21 +30,15 @@ def browser() -> Iterator[Browser]:
 class Shop:
     """An account with a connected sandbox device, and a page that is signed in to it."""
 
-    def __init__(self, gateway: Running, context: BrowserContext, email: str) -> None:
+    def __init__(self, gateway: Running, page: Page, email: str) -> None:
         self.api: Account = gateway.account(email)
         self.device = self.api.device("Shop")
-        self.complaints: list[str] = []
-        self._url = gateway.url
-        context.on("console", self._on_console)
-        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
-        context.on("request", self._on_request)
-        self.page: Page = context.new_page()
-        self.page.set_default_timeout(15_000)
-        self.page.goto("/login")
-        self.page.get_by_label("Email").fill(email)
-        self.page.get_by_label("Password").fill(PASSWORD)
-        self.page.get_by_role("button", name="Log in").click()
-        expect(self.page.get_by_role("link", name="Devices").first).to_be_visible()
+        self.page = page
+        page.goto("/login")
+        page.get_by_label("Email").fill(email)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("link", name="Devices").first).to_be_visible()
 
     def hear(self, **message: Any) -> Any:
         body = {"from": WRITER, "pushName": "Budi", **message}
@@ -55,23 +48,11 @@ class Shop:
         self.page.goto(f"/dashboard/messages/{self.device}/{chat}")
         return self.page
 
-    def _on_console(self, message: Any) -> None:
-        # A form that was refused answers 422: the browser notes that as an error, and it is none.
-        if message.type in {"error", "warning"} and "422" not in message.text:
-            self.complaints.append(f"{message.type}: {message.text}")
-
-    def _on_request(self, request: Any) -> None:
-        if not request.url.startswith((self._url, "data:")):
-            self.complaints.append(f"asked {request.url}")
-
 
 @contextlib.contextmanager
 def open_shop(browser: Browser, gateway: Running, name: str, **options: Any) -> Iterator[Shop]:
-    context = browser.new_context(base_url=gateway.url, locale="en-GB", **options)
-    shop = Shop(gateway, context, f"{abs(hash(name))}@example.test")
-    yield shop
-    context.close()
-    assert shop.complaints == []
+    with watched(browser, gateway.url, **options) as page:
+        yield Shop(gateway, page, f"{abs(hash(name))}@example.test")
 
 
 @pytest.fixture
@@ -242,7 +223,6 @@ def test_every_page_fits_both_sizes_and_themes(shop: Shop) -> None:
     """Screenshots are kept for looking at; no page may scroll sideways."""
     fill(shop)
     page = shop.page
-    ARTEFACTS.mkdir(parents=True, exist_ok=True)
     for language in ("en", "id"):
         page.goto(f"/dashboard/messages?lang={language}")
         for name, path in {
@@ -254,7 +234,7 @@ def test_every_page_fits_both_sizes_and_themes(shop: Shop) -> None:
             "device-delete": f"/dashboard/devices/{shop.device}/delete",
         }.items():
             page.goto(path)
-            keep(page, f"{name}-{language}")
+            keep_everywhere(page, [name, language])
 
 
 def fill(shop: Shop) -> None:
@@ -274,15 +254,3 @@ def fill(shop: Shop) -> None:
     group = "120363999000000001@g.us"
     shop.hear(text="Rapat jam berapa?", group=group, **{"from": "628555000111"})
     shop.hear(text="siapa ini", lid=True, **{"from": "628777000111"})
-
-
-def keep(page: Page, name: str) -> None:
-    for size, (width, height) in SIZES.items():
-        page.set_viewport_size({"width": width, "height": height})
-        for theme in ("light", "dark"):
-            page.emulate_media(color_scheme=theme)
-            over = page.evaluate(
-                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            )
-            assert over <= 0, f"{name} is {over} px too wide at {width} px"
-            page.screenshot(path=ARTEFACTS / f"{name}-{size}-{theme}.png", full_page=True)
