@@ -12,7 +12,8 @@ from appliance.gateway.events import EventLog
 from appliance.gateway.gateway import Gateway
 
 COMMENT_EVERY_S = 15.0
-GATHER_S = 0.15
+GATHER_S, BUSY_GATHER_S = 0.15, 0.75
+"""How long changes are gathered into one hint: the first after a rest, and those that follow on its heels."""
 
 
 @get("/dashboard/live")
@@ -25,12 +26,13 @@ async def follow(gateway: Gateway, member: Member) -> Stream:
 
 async def _changes(events: EventLog, account_id: str) -> AsyncIterator[str]:
     # The first hint covers what changed between the page's rendering and this moment.
-    waiter = events.waiter(account_id)
+    waiter, clock = events.waiter(account_id), asyncio.get_running_loop().time
+    told_at = clock() - BUSY_GATHER_S
     yield "retry: 3000\nevent: changed\ndata: .\n\n"
     while not events.closed:
         if await events.wait(waiter, COMMENT_EVERY_S):
-            await asyncio.sleep(GATHER_S)
-            waiter = events.waiter(account_id)
+            await asyncio.sleep(BUSY_GATHER_S if clock() - told_at < BUSY_GATHER_S else GATHER_S)
+            waiter, told_at = events.waiter(account_id), clock()
             yield "event: changed\ndata: .\n\n"
         else:
             yield ": nothing new\n\n"
