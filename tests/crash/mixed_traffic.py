@@ -63,7 +63,8 @@ class Traffic:
         device_ids = list(self._devices.values())
         with httpx.Client(base_url=self._account.url, timeout=30) as client:
             client.headers["X-API-Key"] = self._account.key
-            n, sent = 0, None
+            n = 0
+            sent: str | None = None
             while not self._ending.wait(self._send_every_s):
                 n += 1
                 wish = {
@@ -74,7 +75,7 @@ class Traffic:
                 if sent is not None and n % 2 == 0:
                     wish["replyTo"] = sent
                 for _ in range(2 if n % 5 == 0 else 1):  # some callers ask twice, whatever they were told
-                    sent = send(client, self._books, wish, to_wait=sender % 3 != 0)
+                    sent = send(client, self._books, wish, to_wait=sender % 3 != 0) or sent
 
     def _write_on(self) -> None:
         numbers = list(self._devices)
