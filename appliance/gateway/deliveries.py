@@ -22,7 +22,6 @@ from appliance.gateway.delivery_plan import Claim, DeliveryPlan
 from appliance.gateway.delivery_records import PROBE_MS, DeliveryRecords
 from appliance.gateway.destinations import Destinations
 from appliance.gateway.endpoint_seal import EndpointSeal
-from appliance.gateway.retry import LATE_MS
 from appliance.gateway.vault import Vault, VaultError
 from appliance.model.clock import Clock
 from appliance.model.errors import GatewayError
@@ -35,6 +34,9 @@ log = logging.getLogger(__name__)
 
 SLOW_S = 0.3
 """An attempt that takes longer moves its endpoint into the slow pool, where it holds up only its like."""
+
+ABSENT_MS = 24 * 3600 * 1000
+"""An endpoint that should have been probed so long ago was not: nobody ran."""
 
 LEASE_MS = 15 * 60 * 1000
 SWEEP_S = 60.0
@@ -73,6 +75,8 @@ class DeliveryWorker:
         self._clients: dict[Policy, aiohttp.ClientSession] = {}
         self._next_sweep = 0.0
         self._watch = JumpWatch(clock)
+        self._jumped_ms = 0
+        self._trying_since_ms = 0
         self._alarm = DeliveryAlarm()
         self._stopping = False
         self._grace_s = 0.0
@@ -82,6 +86,7 @@ class DeliveryWorker:
         """Deliver until `stop`. Raises what the database raises at the start; later refusals are waited
         out."""
         self._ended = asyncio.Event()
+        self._trying_since_ms = self._now_ms()
         try:
             released = await self._db.transaction(self._take_up)
             if released:
@@ -158,18 +163,28 @@ class DeliveryWorker:
     async def _follow_clock(self) -> None:
         """Notice a wall clock that was set. What is due earlier than planned gets one attempt early, at the
         endpoint's pace; what would be due impossibly late is due now."""
-        jump_ms = self._watch.look()
+        self._now_ms()
+        jump_ms = self._jumped_ms
         if jump_ms > 0:
             await self._db.transaction(lambda tx: webhooks.shift(tx, jump_ms))
         elif jump_ms < 0:
             await self._db.transaction(self._clamp)
         if jump_ms:
+            self._jumped_ms -= jump_ms
             log.warning("clock_was_set", extra={"ahead_s": jump_ms // 1000})
+
+    def _now_ms(self) -> int:
+        """The wall clock's time. That it was set is noted at once, and followed in the next turn."""
+        jump_ms, now_ms = self._watch.look(), self._clock.now_ms()
+        if jump_ms:
+            self._jumped_ms += jump_ms
+            self._trying_since_ms = now_ms
+        return now_ms
 
     def _take_up(self, tx: Transaction) -> int:
         """At the start: release what was leased, and make up for a clock that was set, and time that went by,
         while nobody ran. Returns how many were released."""
-        webhooks.skip_absence(tx, self._clock.now_ms(), LATE_MS)
+        webhooks.skip_absence(tx, self._clock.now_ms(), ABSENT_MS)
         self._clamp(tx)
         return delivery_queue.release_all(tx)
 
@@ -250,7 +265,7 @@ class DeliveryWorker:
         began = loop.time()
         timer = loop.call_later(SLOW_S, self._is_slow, lane)
         try:
-            done = await self._attempt(receiver, delivery)
+            done = await self._attempt(lane, receiver, delivery)
         except asyncio.CancelledError:
             self._dropped.append(delivery)
             raise
@@ -268,9 +283,9 @@ class DeliveryWorker:
         if self._dropped or self._plan.wants_more(lane):
             self.wakeup.set()
 
-    async def _attempt(self, receiver: Receiver, delivery: Claimed) -> Recorded:
+    async def _attempt(self, lane: Lane, receiver: Receiver, delivery: Claimed) -> Recorded:
         """Try the delivery and judge the answer; a fault of ours counts as a failed attempt."""
-        at_ms = self._clock.now_ms()
+        at_ms = self._now_ms()
         try:
             if (defect := unsendable(delivery)) is not None:
                 log.error("delivery_unsendable", extra={"reason": defect, "delivery_no": delivery.no})
@@ -279,8 +294,14 @@ class DeliveryWorker:
         except Exception:
             log.exception("delivery_crashed", extra={"delivery_no": delivery.no})
             answer = Answer(error="internal")
-        redirect = receiver.endpoint.redirect_is_success
-        return judge(delivery, answer, at_ms, redirect_is_success=redirect, jitter=self._jitter)
+        return judge(
+            delivery,
+            answer,
+            at_ms,
+            trying_since_ms=max(self._trying_since_ms, lane.since_ms),
+            redirect_is_success=receiver.endpoint.redirect_is_success,
+            jitter=self._jitter,
+        )
 
     def _is_slow(self, lane: Lane) -> None:
         self._plan.slow(lane)

@@ -28,17 +28,19 @@ class Lane:
 
     `slots` begins at one, grows with every success and falls back to one with a failure: that paces a
     backlog after an outage. `epoch` changes when what waits is thrown out, so that a claim which was under
-    way meanwhile is thrown out too; else later deliveries would overtake earlier ones.
+    way meanwhile is thrown out too; else later deliveries would overtake earlier ones. `since_ms` (wall
+    clock): from then on the endpoint is served.
     """
 
     __slots__ = (
         *("busy", "endpoint_id", "epoch", "fresh_first", "in_flight", "last_claimed", "may_probe_at"),
-        *("may_start_at", "more", "pool", "queued", "receiver", "slots", "waiting"),
+        *("may_start_at", "more", "pool", "queued", "receiver", "since_ms", "slots", "waiting"),
     )
 
-    def __init__(self, endpoint_id: str, pool: Pool) -> None:
+    def __init__(self, endpoint_id: str, pool: Pool, since_ms: int) -> None:
         self.endpoint_id = endpoint_id
         self.pool = pool
+        self.since_ms = since_ms
         self.receiver: Receiver | None = None
         self.waiting: deque[Claimed] = deque()
         self.busy: set[str] = set()

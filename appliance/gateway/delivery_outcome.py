@@ -9,9 +9,15 @@ from appliance.store.delivery_queue import Claimed, Recorded
 
 
 def judge(
-    delivery: Claimed, answer: Answer, at_ms: int, *, redirect_is_success: bool, jitter: random.Random
+    delivery: Claimed,
+    answer: Answer,
+    at_ms: int,
+    *,
+    trying_since_ms: int,
+    redirect_is_success: bool,
+    jitter: random.Random,
 ) -> Recorded:
-    """The state that follows an attempt begun at `at_ms`."""
+    """The state that follows an attempt begun at `at_ms`; `trying_since_ms` as in `retry.counted_from`."""
     done = Recorded(
         attempt=_attempt(delivery, answer, at_ms),
         endpoint_id=delivery.endpoint_id,
@@ -29,7 +35,7 @@ def judge(
             return _stopped(done, "The receiver answered 410 Gone.")
         case retry.Outcome.RETRY:
             done.endpoint = "failing"
-            _postpone(done, delivery, answer, at_ms, jitter)
+            _postpone(done, delivery, answer, at_ms, trying_since_ms, jitter)
     return done
 
 
@@ -63,13 +69,22 @@ def _stopped(done: Recorded, reason: str) -> Recorded:
     return done
 
 
-def _postpone(done: Recorded, delivery: Claimed, answer: Answer, at_ms: int, jitter: random.Random) -> None:
+def _postpone(
+    done: Recorded,
+    delivery: Claimed,
+    answer: Answer,
+    at_ms: int,
+    trying_since_ms: int,
+    jitter: random.Random,
+) -> None:
     now_ms = at_ms + answer.duration_ms
     asked = retry.retry_after_s(answer.retry_after, now_ms / 1000) > 0
     if delivery.probe and not asked:
         # Only the endpoint was probed: the delivery's own schedule goes on as if nothing had happened.
         return
-    since = retry.counted_from(delivery.failing_since, due_at_ms=delivery.due_at, at_ms=at_ms)
+    since = retry.counted_from(
+        delivery.failing_since, due_at_ms=delivery.due_at, trying_since_ms=trying_since_ms, at_ms=at_ms
+    )
     due_at = retry.next_due(
         delivery.step + 1,
         counted_from_ms=since,

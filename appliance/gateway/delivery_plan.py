@@ -52,7 +52,7 @@ class DeliveryPlan:
         for work in works:
             waits = work.fresh or work.due_at is not None
             if waits and work.endpoint_id not in barred:
-                lane = self._lane(work)
+                lane = self._lane(work, now_ms)
                 wait_ms = _wait_ms(work, lane, now_ms, now_s)
                 if wait_ms <= 0:
                     ripe.append((lane, work))
@@ -133,11 +133,11 @@ class DeliveryPlan:
         """Row numbers of what is claimed and not started."""
         return [delivery.no for lane in self._lanes.values() for delivery in lane.waiting]
 
-    def _lane(self, work: Work) -> Lane:
+    def _lane(self, work: Work, now_ms: int) -> Lane:
         lane = self._lanes.get(work.endpoint_id)
         if lane is None:
             failing = work.status is EndpointStatus.FAILING
-            lane = Lane(work.endpoint_id, self._slow if failing else self._fast)
+            lane = Lane(work.endpoint_id, self._slow if failing else self._fast, now_ms)
             self._lanes[work.endpoint_id] = lane
         return lane
 

@@ -14,9 +14,6 @@ SCHEDULE_S: Sequence[int] = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 43
 DAY_S = 86_400
 JITTER = 0.2
 GIVE_UP_AFTER_S = 7 * DAY_S
-LATE_MS = DAY_S * 1000
-"""An attempt that comes later than this after its time was not held up by other deliveries: nothing was tried
-meanwhile."""
 
 
 class Outcome(StrEnum):
@@ -55,16 +52,16 @@ def retry_after_s(header: str | None, now_s: float) -> float:
     return min(max(asked, 0.0), DAY_S)
 
 
-def counted_from(failing_since_ms: int | None, *, due_at_ms: int, at_ms: int) -> int:
-    """Where the seven days begin (ms), seen from a failed attempt at `at_ms` that was due at `due_at_ms`.
+def counted_from(failing_since_ms: int | None, *, due_at_ms: int, trying_since_ms: int, at_ms: int) -> int:
+    """Where the seven days begin (ms), seen from a failed attempt at `at_ms`, due at `due_at_ms`.
 
-    With the first one (`failing_since_ms` None). One that comes over a day late moves them on by as much:
-    the gateway was off, the endpoint disabled, or the clock was set ahead. They never begin in the future.
+    With the first one (`failing_since_ms` None). They move on by the time from when it was due until the
+    endpoint has been tried at all again, `trying_since_ms`: the gateway was off, the endpoint disabled, or
+    the clock was set ahead. Waiting behind other deliveries counts. They never begin in the future.
     """
     if failing_since_ms is None:
         return at_ms
-    late_ms = at_ms - due_at_ms
-    return min(at_ms, failing_since_ms + (late_ms if late_ms > LATE_MS else 0))
+    return min(at_ms, failing_since_ms + max(0, trying_since_ms - due_at_ms))
 
 
 def gives_up_at(counted_from_ms: int) -> int:

@@ -10,7 +10,7 @@ from delivery_rig import Rig, eventually
 from receiver import Receiver
 
 from appliance.gateway.delivery_alarm import gives_up_at, status_reason
-from appliance.gateway.retry import LATE_MS, counted_from
+from appliance.gateway.retry import counted_from
 from appliance.model.webhook import Delivery, DeliveryStatus, EndpointStatus
 
 DAY_S = 86_400
@@ -44,19 +44,21 @@ async def tried_again(rig: Rig, receiver: Receiver, count: int) -> list[Delivery
 
 
 @pytest.mark.parametrize(
-    ("since", "due_at", "at", "expected"),
+    ("since", "due_at", "trying_since", "at", "expected"),
     [
-        (None, 0, NOW_MS, NOW_MS),
-        (NOW_MS, NOW_MS + 5_000, NOW_MS + 5_000, NOW_MS),
-        (NOW_MS, NOW_MS + 5_000, NOW_MS + 5_000 + LATE_MS, NOW_MS),
-        (NOW_MS, NOW_MS + 5_000, NOW_MS + 5_000 + 3 * LATE_MS, NOW_MS + 3 * LATE_MS),
-        (100_000, 105_000, NOW_MS, NOW_MS - 5_000),
-        (NOW_MS, NOW_MS + 5_000, 100_000, 100_000),
+        (None, 0, 0, NOW_MS, NOW_MS),
+        (NOW_MS, NOW_MS + 5_000, NOW_MS, NOW_MS + 5_000, NOW_MS),
+        (NOW_MS, NOW_MS + 5_000, NOW_MS, NOW_MS + 3 * DAY_MS, NOW_MS),
+        (NOW_MS, NOW_MS + 5_000, NOW_MS + 3 * DAY_MS + 5_000, NOW_MS + 4 * DAY_MS, NOW_MS + 3 * DAY_MS),
+        (100_000, 105_000, NOW_MS, NOW_MS, NOW_MS - 5_000),
+        (NOW_MS, NOW_MS + 5_000, 100_000, 100_000, 100_000),
     ],
-    ids=["first", "in time", "a day late", "three days late", "from 1970", "back to 1970"],
+    ids=["first", "in time", "behind others", "off for three days", "from 1970", "back to 1970"],
 )
-def test_where_the_seven_days_begin(since: int | None, due_at: int, at: int, expected: int) -> None:
-    assert counted_from(since, due_at_ms=due_at, at_ms=at) == expected
+def test_where_the_seven_days_begin(
+    since: int | None, due_at: int, trying_since: int, at: int, expected: int
+) -> None:
+    assert counted_from(since, due_at_ms=due_at, trying_since_ms=trying_since, at_ms=at) == expected
 
 
 async def test_a_clock_that_starts_in_1970_and_is_then_set_kills_nothing(
