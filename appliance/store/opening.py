@@ -110,9 +110,6 @@ def _missing(database: Path, stop: LastStop) -> str | None:
     """A database that was there and is not, or is empty. Before the first life ended that is no wonder."""
     if database.exists() and database.stat().st_size > 0:
         return None
-    log_file = _log_file(database)
-    if database.exists() and log_file.exists() and log_file.stat().st_size > 0:
-        return None  # all of it is in the log
     if stop is LastStop.NONE and not stored(database):
         return None
     return "the file is empty" if database.exists() else "the file is missing"

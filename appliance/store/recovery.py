@@ -141,7 +141,8 @@ def _build(database: Path, draft: Path, settings: StoreSettings, reason: str, no
     if taken is None:
         _make_schema(draft, settings, _schema_of(database))
         with contextlib.closing(connect(draft, settings)) as fresh:
-            rows = salvage(database, fresh) if database.exists() else {}
+            # SQLite deletes the log of an empty file as soon as it looks at it: the log is evidence.
+            rows = salvage(database, fresh) if database.exists() and database.stat().st_size else {}
     migrate(draft, settings)
     with contextlib.closing(connect(draft, settings)) as connection:
         adjust(connection, now_ms)
@@ -170,6 +171,8 @@ def _make_schema(draft: Path, settings: StoreSettings, version: int) -> None:
 
 def _schema_of(damaged: Path) -> int:
     """The schema that the damaged file has, 0 when it cannot be read."""
+    if not damaged.exists() or not damaged.stat().st_size:
+        return 0
     try:
         return _version(damaged)
     except (sqlite3.Error, OSError):

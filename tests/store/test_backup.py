@@ -31,10 +31,12 @@ def database(tmp_path: Path) -> Path:
 
 
 def add_letters(connection: sqlite3.Connection, letters: int) -> None:
+    connection.execute("BEGIN")
     connection.executemany(
         "INSERT INTO dead_letters (device_id, kind, error, event, created_at) VALUES ('d', 'k', 'e', ?, 1)",
         [(b"x" * 500,)] * letters,
     )
+    connection.execute("COMMIT")
 
 
 def letters_in(path: Path) -> int:

@@ -193,6 +193,22 @@ def test_an_event_whose_body_changed_is_left_behind(database: Path) -> None:
     assert opened.recovery.rows["events"] == MESSAGES - 1
 
 
+@pytest.mark.parametrize("backed_up", [True, False])
+def test_the_log_of_an_empty_file_is_kept(database: Path, *, backed_up: bool) -> None:
+    opening.begun(database)
+    log_file = database.with_name("gateway.db-wal")
+    if backed_up:
+        backup.make(database, 1_700_000_000_000)
+    with contextlib.closing(connect(database, SETTINGS)) as connection:
+        connection.execute("UPDATE accounts SET name = 'B'")
+        data = log_file.read_bytes()
+    database.write_bytes(b"")
+    log_file.write_bytes(data)
+    opening.prepare(database, SETTINGS)
+    [kept] = database.parent.glob("gateway.db.corrupt-*-wal")
+    assert kept.read_bytes() == data
+
+
 def test_the_tables_are_found_when_the_first_page_is_gone(database: Path) -> None:
     overwrite(database, range(1), bytes(PAGE))
     opened = opening.prepare(database, SETTINGS)
