@@ -97,25 +97,19 @@ class Snapshot:
         self._connection = connection
 
     async def one(self, query: Query[T]) -> T | None:
-        try:
-            async with self._connection.execute(query.sql, query.args) as cursor:
-                row = await cursor.fetchone()
-        except sqlite3.OperationalError as error:
-            if not _is_garbled(error):
-                raise
-            return _decoded_one(query, (await self._garbled(query))[:1])
-        return None if row is None else _decoded_one(query, [row])
+        return _decoded_one(query, await self._rows(query))
 
     async def all(self, query: Query[T]) -> list[T]:
+        return _decoded(query, await self._rows(query))
+
+    async def _rows(self, query: Query[T]) -> Sequence[Any]:
+        """All rows in one step of the connection's thread: a statement that is left half-way, because its
+        caller gave up, would hold on to its moment."""
         try:
-            rows = await self._connection.execute_fetchall(query.sql, query.args)
+            return list(await self._connection.execute_fetchall(query.sql, query.args))
         except sqlite3.OperationalError as error:
             if not _is_garbled(error):
                 raise
-            rows = await self._garbled(query)
-        return _decoded(query, rows)
-
-    async def _garbled(self, query: Query[T]) -> list[Any]:
         with _patience(self._connection):
             return list(await self._connection.execute_fetchall(query.sql, query.args))
 
