@@ -85,7 +85,7 @@ async def refresh_messages(
 
 @get(PARTS + "/older")
 async def older_messages(
-    gateway: Gateway, pages: Pages, member: Member, device_id: str, chat: str, before: int
+    gateway: Gateway, pages: Pages, member: Member, device_id: str, chat: str, before: int | None = None
 ) -> Page:
     """The messages before a row number, to be put above what is shown."""
     found = await _find(gateway, member, device_id, chat)
