@@ -20,13 +20,7 @@ def take(folder: Path, wait_s: float) -> int:
 
     Waits up to `wait_s`. Raises InUse.
     """
-    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    give_up_at = time.monotonic() + wait_s
-    while not _locked(fd):
-        if time.monotonic() >= give_up_at:
-            os.close(fd)
-            raise InUse(folder.name)
-        time.sleep(_LOOK_S)
+    fd = _held(folder, wait_s)
     os.ftruncate(fd, 0)
     os.pwrite(fd, b"%d\n" % os.getpid(), 0)
     return fd
@@ -40,10 +34,22 @@ def wait_free(folder: Path, wait_s: float) -> None:
     if not (folder / "lock").exists():
         return
     try:
-        os.close(take(folder, wait_s))
+        os.close(_held(folder, wait_s))
     except InUse:
         _kill_holder(folder)
-        os.close(take(folder, wait_s))
+        os.close(_held(folder, wait_s))
+
+
+def _held(folder: Path, wait_s: float) -> int:
+    """The locked file. Whose pid is in it stays: who only looks must not stand there as the one to kill."""
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    give_up_at = time.monotonic() + wait_s
+    while not _locked(fd):
+        if time.monotonic() >= give_up_at:
+            os.close(fd)
+            raise InUse(folder.name)
+        time.sleep(_LOOK_S)
+    return fd
 
 
 def _kill_holder(folder: Path) -> None:

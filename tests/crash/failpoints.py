@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import httpx
 import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -160,6 +161,8 @@ class Stage:
         self._hook.status = 200
 
     def kill_worker(self) -> None:
+        with contextlib.suppress(AssertionError, httpx.TransportError):
+            self.account.connected(self.device_id)
         [lock] = (self._gateway.data / "devices").glob("*/lock")
         self._books.kills.append(Kill("worker", time.monotonic(), OURS))
         with contextlib.suppress(ProcessLookupError):

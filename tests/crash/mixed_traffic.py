@@ -18,6 +18,7 @@ THEIRS = "628222000222"
 SENDERS = 4
 SEND_EVERY_S, WRITE_EVERY_S = 0.04, 0.05
 ANSWERED_LATER = {503, 507}
+ANSWERED_WITHIN_S = 60.0
 COME_WITHIN_S, READ_WITHIN_S, SENT_WITHIN_S, TOLD_WITHIN_S = 60.0, 15.0, 120.0, 60.0
 
 
@@ -39,6 +40,7 @@ class Traffic:
         self._books = books
         self._send_every_s = send_every_s
         self._ending = threading.Event()
+        self._ended_at: float | None = None
         work: list[Callable[[], None]] = [lambda n=n: self._send_on(n) for n in range(SENDERS)]  # type: ignore[misc]
         self._threads = [threading.Thread(target=self._kept(each)) for each in (*work, self._write_on)]
         for thread in self._threads:
@@ -46,6 +48,7 @@ class Traffic:
 
     def stop(self) -> None:
         """Returns when every request that was begun has its answer."""
+        self._ended_at = time.monotonic()
         self._ending.set()
         for thread in self._threads:
             thread.join()
@@ -75,7 +78,35 @@ class Traffic:
                 if sent is not None and n % 2 == 0:
                     wish["replyTo"] = sent
                 for _ in range(2 if n % 5 == 0 else 1):  # some callers ask twice, whatever they were told
-                    sent = send(client, self._books, wish, to_wait=sender % 3 != 0) or sent
+                    sent = self._send(client, wish, to_wait=sender % 3 != 0) or sent
+
+    def _send(self, client: httpx.Client, wish: dict[str, str], *, to_wait: bool) -> str | None:
+        """Ask until there is an answer, as an integrator does who keeps the key; the message's id if it is
+        sent by then. Raises TransportError when the gateway stays away although the end has come."""
+        text = wish["text"]
+        prefer = "wait=2" if to_wait else "respond-async"
+        headers = {"Idempotency-Key": text.replace(" ", "-"), "Prefer": prefer}
+        while True:
+            try:
+                answer = client.post("/messages/send-text", json=wish, headers=headers)
+            except httpx.TransportError:
+                if self._is_overdue():
+                    raise
+                time.sleep(0.02)
+                continue
+            if answer.status_code in {201, 202}:
+                message_id = str(answer.json()["id"])
+                self._books.answered[text].add(message_id)
+                self._books.replays += "idempotent-replayed" in answer.headers
+                self._books.replies += "replyTo" in wish
+                return message_id if answer.status_code == 201 else None
+            if answer.status_code not in ANSWERED_LATER:
+                self._books.faults.append(f"{text}: {answer.status_code} {answer.text}")
+                return None
+            time.sleep(0.02)
+
+    def _is_overdue(self) -> bool:
+        return self._ended_at is not None and time.monotonic() > self._ended_at + ANSWERED_WITHIN_S
 
     def _write_on(self) -> None:
         numbers = list(self._devices)
@@ -83,30 +114,6 @@ class Traffic:
         while not self._ending.wait(WRITE_EVERY_S):
             n += 1
             write(self._net, self._books, numbers[n % len(numbers)], f"in {n}")
-
-
-def send(client: httpx.Client, books: Books, wish: dict[str, str], *, to_wait: bool) -> str | None:
-    """Ask until there is an answer, as an integrator does who keeps the key; the message's id if it is sent
-    by then."""
-    text = wish["text"]
-    prefer = "wait=2" if to_wait else "respond-async"
-    headers = {"Idempotency-Key": text.replace(" ", "-"), "Prefer": prefer}
-    while True:
-        try:
-            answer = client.post("/messages/send-text", json=wish, headers=headers)
-        except httpx.TransportError:
-            time.sleep(0.02)
-            continue
-        if answer.status_code in {201, 202}:
-            message_id = str(answer.json()["id"])
-            books.answered[text].add(message_id)
-            books.replays += "idempotent-replayed" in answer.headers
-            books.replies += "replyTo" in wish
-            return message_id if answer.status_code == 201 else None
-        if answer.status_code not in ANSWERED_LATER:
-            books.faults.append(f"{text}: {answer.status_code} {answer.text}")
-            return None
-        time.sleep(0.02)
 
 
 def write(net: LoopbackServer, books: Books, number: str, text: str) -> None:

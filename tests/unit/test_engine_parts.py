@@ -120,3 +120,10 @@ def test_a_program_without_it_executes_itself_once() -> None:
 
 def test_the_default_engine_takes_many_devices() -> None:
     assert not factory.build(EngineSettings()).single_device
+
+
+def test_who_waits_for_a_folder_does_not_put_its_name_there(tmp_path: Path) -> None:
+    os.close(lock.take(tmp_path, 0))
+    (tmp_path / "lock").write_text("4711\n")
+    lock.wait_free(tmp_path, 0)
+    assert (tmp_path / "lock").read_text() == "4711\n"
