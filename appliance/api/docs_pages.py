@@ -5,17 +5,14 @@ Where a file says `https://wa.example.com`, a reader finds the address of this v
 
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererHTML
-from markdown_it.token import Token
 
 from appliance import __version__
 from appliance.api import problems
+from appliance.api.docs_markup import SAMPLE_LANGUAGES, markdown, plain
 from appliance.api.docs_reference import reference
 from appliance.assets import DEFAULT_LANGUAGE
 
@@ -37,7 +34,7 @@ NAMES = (
 
 _NOT_IN_ONE_FILE = {"index", "errors"}
 _HEADING = re.compile(r"^(#{1,4}) ", re.MULTILINE)
-_NOT_IN_SLUGS = re.compile(r"[^\w-]+")
+_SAMPLES = re.compile(r"^```samples\n([\w-]+)\n```$", re.MULTILINE)
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -73,7 +70,7 @@ class Manual:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._spec = (folder / "openapi.json").read_text("utf-8")
-        self._markdown = _markdown()
+        self._markdown = markdown()
         self._pages: dict[tuple[str, str], Page] = {}
         self._errors: dict[str, list[ErrorPage]] = {}
         self._full = ""
@@ -97,11 +94,10 @@ class Manual:
         return [Section(name, source.partition("\n")[0].removeprefix("# ")) for name, source in sources]
 
     def source(self, language: str, name: str) -> str:
-        """The page as Markdown."""
+        """The page as Markdown, with the samples that it names."""
         places = (self._folder / language, self._folder / DEFAULT_LANGUAGE, self._folder)
-        return next(place / f"{name}.md" for place in places if (place / f"{name}.md").is_file()).read_text(
-            "utf-8"
-        )
+        file = next(place / f"{name}.md" for place in places if (place / f"{name}.md").is_file())
+        return _SAMPLES.sub(lambda found: self._sample(found[1]), file.read_text("utf-8"))
 
     def introduction(self, language: str) -> str:
         """What stands above the list of errors, as HTML."""
@@ -136,12 +132,21 @@ class Manual:
         heading, _, rest = source.partition("\n")
         tokens = self._markdown.parse(rest)
         sections = [
-            Section(str(token.attrs["id"]), _plain(tokens[index + 1]))
+            Section(str(token.attrs["id"]), plain(tokens[index + 1]))
             for index, token in enumerate(tokens)
             if token.type == "heading_open" and token.tag == "h2"
         ]
         body = self._markdown.renderer.render(tokens, self._markdown.options, {})
         return Page(name, heading.removeprefix("# "), str(body), sections)
+
+    def _sample(self, name: str) -> str:
+        """The sample's files, each as a fence that names its language and its file."""
+        files = {end: self._folder / "samples" / f"{name}{end}" for end in SAMPLE_LANGUAGES}
+        return "\n\n".join(
+            f"```{SAMPLE_LANGUAGES[end][0]} {file.name}\n{file.read_text('utf-8')}```"
+            for end, file in files.items()
+            if file.is_file()
+        )
 
     def _error(self, section: str) -> ErrorPage:
         code, _, text = section.partition("\n")
@@ -179,36 +184,3 @@ def _demoted(markdown: str) -> str:
     """With every heading one step lower, outside of code."""
     pieces = re.split(r"(^```.*?^```)", markdown, flags=re.MULTILINE | re.DOTALL)
     return "".join(piece if piece.startswith("```") else _HEADING.sub(r"#\1 ", piece) for piece in pieces)
-
-
-def _markdown() -> MarkdownIt:
-    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    markdown.core.ruler.push("anchors", lambda state: _give_anchors(state.tokens))
-    # Both may be wider than a phone: they scroll by themselves, also by keyboard.
-    markdown.add_render_rule("fence", _fence)
-    markdown.add_render_rule("table_open", _table_open)
-    markdown.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    return markdown
-
-
-def _give_anchors(tokens: Sequence[Token]) -> None:
-    for index, token in enumerate(tokens):
-        if token.type == "heading_open":
-            token.attrs["id"] = _slug(_plain(tokens[index + 1]))
-
-
-def _plain(inline: Token) -> str:
-    return "".join(child.content for child in inline.children or ())
-
-
-def _slug(title: str) -> str:
-    return _NOT_IN_SLUGS.sub("-", title.lower()).strip("-")
-
-
-def _fence(_self: RendererHTML, tokens: Sequence[Token], index: int, *_rest: Any) -> str:
-    language, code = html.escape(tokens[index].info), html.escape(tokens[index].content)
-    return f'<pre tabindex="0" data-language="{language}"><code>{code}</code></pre>\n'
-
-
-def _table_open(_self: RendererHTML, *_rest: Any) -> str:
-    return '<div class="scroll" tabindex="0"><table>\n'

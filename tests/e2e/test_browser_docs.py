@@ -12,7 +12,9 @@ SIZES = {"phone": (390, 844), "desk": (1280, 900)}
 SHOWN = (
     "/docs",
     "/docs/quickstart",
+    "/docs/sending",
     "/docs/webhooks",
+    "/docs/reliability",
     "/docs/errors",
     "/docs/errors/device_banned",
     "/docs/decisions",
@@ -78,6 +80,51 @@ def test_code_is_copied(page: Page) -> None:
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == block.locator("code").text_content()
     assert "/api" in copied
+
+
+@pytest.mark.parametrize("page", ["phone-dark", "desk-light"], indirect=True)
+def test_the_language_of_samples_is_chosen_once(page: Page, request: pytest.FixtureRequest) -> None:
+    """By mouse or keyboard, for every sample of the page and for the pages after it."""
+    page.goto("/docs/sending")
+    groups = page.locator(".samples")
+    expect(groups.nth(0).get_by_role("tab", selected=True)).to_have_text("curl")
+    expect(page.locator(".sample:visible")).to_have_count(groups.count())
+    groups.nth(1).get_by_role("tab", name="Python").click()
+    for index in range(groups.count()):
+        expect(groups.nth(index).get_by_role("tab", selected=True)).to_have_text("Python")
+        expect(groups.nth(index).get_by_role("tabpanel")).to_contain_text("urllib.request")
+    page.keyboard.press("ArrowRight")
+    expect(groups.nth(1).get_by_role("tab", name="PHP")).to_be_focused()
+    photograph(page, "samples", request)
+    page.goto("/docs/webhooks")
+    expect(page.get_by_role("tab", selected=True)).to_have_text("PHP")
+    block = page.locator(".sample:visible .code-block")
+    block.get_by_role("button", name="Copy").click()
+    assert page.evaluate("navigator.clipboard.readText()") == block.locator("code").text_content()
+
+
+def test_samples_are_all_there_without_scripts(browser: Browser, shared: Running) -> None:
+    context = browser.new_context(base_url=shared.url, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/docs/sending")
+    shown = page.locator(".samples").first.locator(".sample:visible .sample-name")
+    assert shown.all_text_contents() == ["curl", "Node", "Python", "PHP"]
+    context.close()
+
+
+@pytest.mark.parametrize("page", ["desk-dark"], indirect=True)
+def test_code_is_copied_over_plain_http(page: Page) -> None:
+    """From another machine, without TLS, a page has no clipboard interface; copying works all the same."""
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', {get: () => undefined})")
+    page.goto("/docs/quickstart")
+    block = page.locator(".code-block").first
+    block.get_by_role("button", name="Copy").click()
+    expect(block.get_by_role("button")).to_have_text("Copied")
+    # Pasting reads what was copied without the interface that is missing.
+    page.evaluate("document.body.append(document.createElement('textarea'))")
+    page.locator("textarea").focus()
+    page.keyboard.press("Control+V")
+    assert page.locator("textarea").input_value() == block.locator("code").text_content()
 
 
 @pytest.mark.parametrize("page", ["desk-dark"], indirect=True)

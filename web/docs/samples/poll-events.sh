@@ -1,0 +1,1 @@
+curl -s "$API/events?wait=25" -H "X-API-Key: $KEY" -H "Accept: application/json"

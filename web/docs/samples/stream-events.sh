@@ -1,0 +1,1 @@
+curl -N $API/events -H "X-API-Key: $KEY"
