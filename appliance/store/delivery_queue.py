@@ -15,18 +15,21 @@ from appliance.store.query import Query, Row
 _ROW = (
     "SELECT d.no, d.endpoint_id, d.device_id, d.event_no, d.event_type, d.attempts, d.step, "
     "d.failing_since, d.due_at, e.body, e.crc, coalesce(e.created_at, d.created_at) "
-    "FROM deliveries d LEFT JOIN events e ON e.no = d.event_no "
+    "FROM deliveries d INDEXED BY {index} LEFT JOIN events e ON e.no = d.event_no "
     "WHERE d.endpoint_id = ? AND d.status = 'pending' "
 )
+# By name, because SQLite would rather go over all that an endpoint ever got than use a partial index.
+_FRESH, _DUE = _ROW.format(index="deliveries_fresh"), _ROW.format(index="deliveries_due")
 _WORK = """
 SELECT id, status, failing_since, probe_at, catching_up,
-    EXISTS (SELECT 1 FROM deliveries d
+    EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_fresh
         WHERE d.endpoint_id = e.id AND d.status = 'pending' AND d.attempts = 0),
-    (SELECT min(d.due_at) FROM deliveries d
+    (SELECT min(d.due_at) FROM deliveries d INDEXED BY deliveries_due
         WHERE d.endpoint_id = e.id AND d.status = 'pending' AND d.attempts > 0)
 FROM endpoints e WHERE e.enabled = 1 AND e.status <> 'stopped'
 """
-_RELEASE = "UPDATE deliveries SET status = 'pending', lease_until = NULL WHERE status = 'delivering'"
+RELEASE = "UPDATE deliveries SET status = 'pending', lease_until = NULL WHERE status = 'delivering'"
+CLAMP = "UPDATE deliveries SET due_at = ? WHERE status = 'pending' AND attempts > 0 AND due_at > ?"
 _RECORD = (
     "UPDATE deliveries SET status = ?, attempts = ?, step = ?, due_at = ?, failing_since = ?, "
     "held = ?, lease_until = NULL, last_status = ?, last_error = ?, finished_at = ? WHERE no = ?"
@@ -93,18 +96,18 @@ def work() -> Query[Work]:
 
 def fresh(endpoint_id: str, limit: int) -> Query[Claimed]:
     """Deliveries never tried, in the order of their events; they are due whatever the clock says."""
-    return Query(f"{_ROW} AND d.attempts = 0 ORDER BY d.no LIMIT ?", (endpoint_id, limit), _claimed)
+    return Query(f"{_FRESH} AND d.attempts = 0 ORDER BY d.no LIMIT ?", (endpoint_id, limit), _claimed)
 
 
 def due(endpoint_id: str, now_ms: int, limit: int) -> Query[Claimed]:
     """Deliveries whose next attempt is due, the longest overdue first."""
-    sql = f"{_ROW} AND d.attempts > 0 AND d.due_at <= ? ORDER BY d.due_at, d.no LIMIT ?"
+    sql = f"{_DUE} AND d.attempts > 0 AND d.due_at <= ? ORDER BY d.due_at, d.no LIMIT ?"
     return Query(sql, (endpoint_id, now_ms, limit), _claimed)
 
 
 def probe(endpoint_id: str) -> Query[Claimed]:
     """The delivery to probe a failing endpoint with: the next one whose time the receiver did not name."""
-    sql = f"{_ROW} AND d.attempts > 0 AND d.held = 0 ORDER BY d.due_at, d.no LIMIT 1"
+    sql = f"{_DUE} AND d.attempts > 0 AND d.held = 0 ORDER BY d.due_at, d.no LIMIT 1"
     return Query(sql, (endpoint_id,), lambda row: msgspec.structs.replace(_claimed(row), probe=True))
 
 
@@ -122,18 +125,18 @@ def lease(tx: Transaction, claimed: list[Claimed], until_ms: int) -> None:
 def release(tx: Transaction, nos: list[int]) -> None:
     """Put rows back that were claimed and not tried."""
     ids = msgspec.json.encode(nos).decode()
-    tx.run(_RELEASE + " AND no IN (SELECT value FROM json_each(?))", ids)  # noqa: S608
+    tx.run(RELEASE + " AND no IN (SELECT value FROM json_each(?))", ids)  # noqa: S608
 
 
 def release_all(tx: Transaction) -> int:
     """Put every leased row back: at start nobody else can hold a lease."""
-    return tx.run(_RELEASE)
+    return tx.run(RELEASE)
 
 
 def release_expired(tx: Transaction, now_ms: int, mine: list[int]) -> int:
     """Put rows back whose lease is over, except those in `mine`, which are still being worked on."""
     ids = msgspec.json.encode(mine).decode()
-    sql = _RELEASE + " AND lease_until < ? AND no NOT IN (SELECT value FROM json_each(?))"  # noqa: S608
+    sql = RELEASE + " AND lease_until < ? AND no NOT IN (SELECT value FROM json_each(?))"  # noqa: S608
     return tx.run(sql, now_ms, ids)
 
 
@@ -179,11 +182,7 @@ def make_due(tx: Transaction, endpoint_id: str, now_ms: int, limit: int) -> int:
 
 def clamp(tx: Transaction, now_ms: int, furthest_ms: int) -> int:
     """Make due what is due impossibly late, because the clock was set back."""
-    return tx.run(
-        "UPDATE deliveries SET due_at = ? WHERE status = 'pending' AND attempts > 0 AND due_at > ?",
-        now_ms,
-        furthest_ms,
-    )
+    return tx.run(CLAMP, now_ms, furthest_ms)
 
 
 def _work(row: Row) -> Work:

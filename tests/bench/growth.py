@@ -45,6 +45,9 @@ class Filled:
         fill(self.database, places, int(time.time() * 1000), many)
         print(f"filled with {many} messages in {time.perf_counter() - began:.0f} s, ", end="")
         print(f"{self.database.stat().st_size / many:.0f} bytes of database each", flush=True)
+        # Filling it counts as an unclean stop, after which the file is checked.
+        self.gateway.start()
+        assert self.gateway.stop() == 0
 
     @property
     def database(self) -> Path:

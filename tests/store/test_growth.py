@@ -11,7 +11,17 @@ import msgspec
 import pytest
 from messages_of import message, owner
 
-from appliance.store import chats, devices, events, expiry, message_list, messages
+from appliance.store import (
+    chats,
+    delivery_queue,
+    devices,
+    events,
+    expiry,
+    figures,
+    media,
+    message_list,
+    messages,
+)
 from appliance.store.database import Database, Reader, StoreSettings
 from appliance.store.message_list import Effort, Filters
 from appliance.store.migrate import migrate
@@ -137,6 +147,34 @@ async def test_no_list_of_messages_reads_a_table_or_sorts(
 )
 def test_no_other_list_does(connection: sqlite3.Connection, query: Query[Any]) -> None:
     assert not slow(plan(connection, query)), (query.sql, plan(connection, query))
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (messages.interrupted(), "messages_waiting"),
+        (messages.waiting(), "messages_waiting"),
+        (messages.untold(), "messages_untold"),
+        (messages.accepted_since(7), "INTEGER PRIMARY KEY"),
+        (media.waiting_notes(), "messages_waiting"),
+        (events.highest(), "sqlite_sequence"),
+        (delivery_queue.work(), "deliveries_fresh"),
+        (delivery_queue.work(), "deliveries_due"),
+        (delivery_queue.fresh("e", 5), "deliveries_fresh"),
+        (delivery_queue.due("e", 7, 5), "deliveries_due"),
+        (delivery_queue.probe("e"), "deliveries_due"),
+        (figures.deliveries_waiting(), "deliveries_fresh"),
+        (Query(delivery_queue.RELEASE, (), tuple), "deliveries_leased"),
+        (Query(delivery_queue.CLAMP, (7, 7), tuple), "deliveries_due"),
+    ],
+)
+def test_what_a_start_and_a_turn_of_deliveries_ask_goes_by_what_waits(
+    connection: sqlite3.Connection, query: Query[Any], index: str
+) -> None:
+    steps = plan(connection, query)
+    assert any(index in step for step in steps), steps
+    by_all = re.compile(r"deliveries_(endpoint|event)|SCAN (messages|events|deliveries|d)$")
+    assert not [step for step in steps if by_all.search(step)], steps
 
 
 def test_a_slow_plan_would_be_noticed(connection: sqlite3.Connection) -> None:
