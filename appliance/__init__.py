@@ -6,7 +6,7 @@ through the engine.
     gateway                               what the appliance does
     store · engine                        memory | WhatsApp
     model                                 the words all of them use
-    config · logs · systemd · assets · form_stream      tools
+    config · logs · systemd · heap · assets · form_stream      tools
 """
 
 __version__ = "0.1.0"

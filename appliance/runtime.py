@@ -13,7 +13,7 @@ from typing import Any
 
 import uvloop
 
-from appliance import chores, data_dir, systemd
+from appliance import chores, data_dir, heap, systemd
 from appliance.assets import AssetsMissing
 from appliance.config import Config
 from appliance.control import ControlSocket
@@ -49,6 +49,7 @@ def run(config: Config, builder: Builder = build) -> int:
     # The writer's thread asks for the interpreter after every statement: while requests are being handled it
     # would wait Python's own 5 ms each time.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    heap.hold()
     try:
         with data_dir.lock(config.data):
             check_port(config.server.host, config.server.port)

@@ -65,7 +65,7 @@ def log_in(gateway: Running) -> None:
         form = {"csrf": hidden, "name": "A", "email": "a@example.test", "password": PASSWORD}
         answer = browser.post("/register", data=form, headers={"Origin": gateway.url})
         assert answer.is_success, answer.text
-        assert answer.url.path == "/dashboard/devices", answer.text
+        assert answer.url.path == "/dashboard", answer.text
 
 
 def measure_idle(program: tuple[str, ...]) -> None:
