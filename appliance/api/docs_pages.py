@@ -26,6 +26,7 @@ NAMES = (
     "rate-limits",
     "sandbox",
     "about",
+    "reliability",
     "errors",
     "decisions",
     "changelog",
