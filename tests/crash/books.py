@@ -54,11 +54,14 @@ class Books(msgspec.Struct):
     faults: list[str] = msgspec.field(default_factory=list)
 
     def excused(self, text: str, taken: dict[str, float]) -> bool:
-        """Whether the text was taken from WhatsApp just before its worker was killed."""
+        """Whether a worker that had the text in hand was killed: after it was written, and before or just
+        after WhatsApp heard that it has been taken. It may hear that from the next worker: what was decrypted
+        once cannot be again, and the library says then that it has it."""
         note = self.written[text]
-        at = taken.get(note.wa_id)
-        return at is not None and any(
-            kill.takes_along(note.number) and kill.at - LOST_WITHIN_S <= at <= kill.at + SEEN_LATER_S
+        heard = taken.get(note.wa_id)
+        return heard is not None and any(
+            kill.takes_along(note.number)
+            and min(note.at, heard - SEEN_LATER_S) <= kill.at <= heard + LOST_WITHIN_S
             for kill in self.kills
         )
 

@@ -7,6 +7,7 @@ often as there are steps, and the books are compared.
 """
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -35,7 +36,7 @@ from running import STOP_S, Account, Running, until
 OURS = "628111000111"
 PROGRAM = (sys.executable, str(Path(__file__).with_name("failpoint_main.py")))
 AT_ONCE = 10
-REACHED_WITHIN_S = 20.0
+REACHED_WITHIN_S = 60.0
 CALM_S, SLOW_S, SEND_EVERY_S = 1.0, 0.5, 0.25
 MOST_PASSES = 3
 
@@ -196,13 +197,13 @@ class Stage:
     def _is_killed_soon(self, step: Step) -> bool:
         """Whether the process is killed; troubles are made while it is not."""
         process = self._gateway.process
-        troubles = list(TROUBLES) if step.phase == "running" else []
+        troubles = itertools.cycle(TROUBLES) if step.phase == "running" else iter(())
         deadline = time.monotonic() + REACHED_WITHIN_S
         while process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(AssertionError):
                 until("death", lambda: process.poll() is not None, CALM_S)
-            if troubles and process.poll() is None:
-                troubles.pop(0)(self)
+            if process.poll() is None and (trouble := next(troubles, None)) is not None:
+                trouble(self)
         return process.poll() == -signal.SIGKILL
 
     def _moments(self) -> set[str]:

@@ -63,11 +63,14 @@ def test_what_is_broken_is_named(spoil: Callable[[Books, Found], object], fault:
 @pytest.mark.parametrize(
     ("victim", "number", "at", "excused"),
     [
-        ("group", None, 99.0, False),
+        ("group", None, 89.0, False),
+        ("group", None, 91.0, True),
         ("group", None, 100.9, True),
+        ("group", None, 102.0, False),
         ("worker", OURS, 100.9, True),
         ("worker", OTHER, 100.9, False),
         ("worker", OURS, 102.0, False),
+        ("main", None, 91.0, False),
         ("main", None, 100.9, False),
         ("fork server", None, 100.9, False),
     ],
