@@ -38,8 +38,8 @@ BODIES: Mapping[tuple[str, str], dict[str, Any]] = {
 }
 """What a request needs besides its ids; other routes get `{}`."""
 
-_FREE = {"page", "path", "name"}
-"""Path parameters of pages that are nobody's."""
+_FREE = {"page", "path", "name", "token"}
+"""Path parameters of pages that are nobody's; an invitation's token is for whoever holds it."""
 
 
 WRITERS = {"Ann": "628111222001", "Bob": "628111222002"}
@@ -73,6 +73,7 @@ class World:
         self.deliveries = until("two deliveries made", self._delivered)
         [event] = [e for e in hook.events() if e["data"].get("id") == self.received["id"]]
         self.ids = {
+            "account_id": [self.account.ok("GET", "/auth/me")["id"]],
             "device_id": [self.device],
             "chat": [self.received["remoteJid"]],
             "message_id": [self.sent["id"], self.sent["messageId"], self.received["id"]],

@@ -66,7 +66,7 @@ class Story:
             browser.see("/register")
             page = browser.fill("/register", **fields, setup_token=given)
             assert password not in page.text
-        assert page.headers["location"] == "/dashboard/devices", page.text
+        assert page.headers["location"] == "/dashboard", page.text
         first = cage.secret("session cookie", browser.http.cookies["wa"])
         browser.see("/dashboard/devices")
         assert browser.fill("/logout").status_code == 303
@@ -150,8 +150,9 @@ class Story:
         headers = {"X-API-Key": secret}
         assert self.ask("GET", "/devices", headers=headers).status_code == 401
         assert self.ask("GET", "/devices", headers={"X-API-Key": "f" * 64}).status_code == 401
-        for path in (f"/devices/{text}", f"/messages/{text}", f"/nowhere/{text}", f"/messages?q={text}"):
+        for path in (f"/devices/{text}", f"/messages/{text}", f"/nowhere/{text}", f"/messages?text={text}"):
             assert not self.ask("GET", path).is_success
+        assert self.ask("GET", f"/messages?q={text}").json()["items"] == []
         self.ask("POST", f"/healthz?{text}", {})
         bad = {"name": text, "proxy": f"gopher://u:{secret}@h:1"}
         assert self.ask("POST", "/devices", bad).status_code == 422

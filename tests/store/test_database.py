@@ -18,6 +18,10 @@ SETTINGS = StoreSettings()
 HOW_MANY = count("SELECT count(*) FROM chats")
 
 
+async def how_many(db: Database) -> int | None:
+    return await db.reader.one(HOW_MANY)
+
+
 @pytest.fixture
 async def db(tmp_path: Path) -> AsyncIterator[Database]:
     path = tmp_path / "test.db"
@@ -105,8 +109,7 @@ async def test_a_snapshot_that_is_given_up_at_any_moment_ends(db: Database) -> N
             task.cancel()
         await asyncio.gather(*looking, return_exceptions=True)
         await db.transaction(lambda tx, n=n: add(f"after {n}", tx))  # type: ignore[misc]
-        seen = await asyncio.gather(*(db.reader.one(HOW_MANY) for _ in range(4)))
-        assert seen == [n + 1] * 4
+        assert await asyncio.gather(*(how_many(db) for _ in range(4))) == [n + 1] * 4
     await look()
 
 
