@@ -1,6 +1,7 @@
 """The documents' samples, run as they stand against a real gateway; PHP where it is installed."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from appliance.api.docs_markup import SAMPLE_LANGUAGES
 SAMPLES = DOCS / "samples"
 RUNNERS = {".sh": "bash", ".mjs": "node", ".py": sys.executable, ".php": "php"}
 SAMPLE_S = 60.0
+PASTED_KEY = "<your-64-char-hex-key>"
+LEAVING_STREAMS = 'curl() { command curl --max-time 3 "$@" || [ $? = 28 ]; }'
 LANGUAGES = [
     pytest.param(end, marks=pytest.mark.skipif(shutil.which(program) is None, reason=f"no {program}"))
     for end, program in RUNNERS.items()
@@ -233,6 +236,28 @@ def answer_to_a_forgery(url: str) -> int:
         return httpx.post(url, content=b"{}", headers=headers).status_code
     except httpx.TransportError:
         return 0
+
+
+@pytest.mark.parametrize("page", ["/docs/quickstart.md", "/llms.txt"])
+def test_the_lines_of_a_shell_work_one_after_the_other(account: Account, tmp_path: Path, page: str) -> None:
+    """Everything that a page says to a shell, pasted into one; streams are left after a while."""
+    invoice = tmp_path / "invoice.pdf"
+    invoice.write_bytes(b"%PDF-1.4\n")
+    if page == "/llms.txt":
+        account.device()
+    text = httpx.get(account.url + page).text
+    lines = "".join(re.findall(r"^```sh.*?\n(.*?)^```", text, re.M | re.S)).replace(PASTED_KEY, account.key)
+    script = tmp_path / "pasted.sh"
+    script.write_text(f"set -e\n{LEAVING_STREAMS}\n{lines}")
+    given = {"KEY": account.key}
+    ran = subprocess.run(
+        ["bash", script], cwd=tmp_path, env={**os.environ, **given}, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    sent = {message["text"] for message in account.ok("GET", "/messages")["items"]}
+    assert sent == ({"Halo!", "Halo juga!"} if "quickstart" in page else {"Halo!", "Your invoice"})
+    [webhook] = account.ok("GET", "/webhooks")["items"]
+    assert webhook["url"] == "https://example.com/wa/webhook"
 
 
 def test_every_page_shows_samples_that_are_there() -> None:
