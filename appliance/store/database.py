@@ -128,6 +128,8 @@ class Reader:
     ) -> None:
         self._open_connection = open_connection
         self._on_trouble = on_trouble
+        self.long_read = asyncio.Lock()
+        """To be held for a read that may take long: the other connections stay free for everybody else."""
         # None stands for a connection that has to be opened before its next use.
         self._free: asyncio.Queue[aiosqlite.Connection | None] = asyncio.Queue()
 

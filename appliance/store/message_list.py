@@ -5,6 +5,8 @@ read stretch by stretch from the index that fits best, and no page looks at more
 page may so be shorter than it was asked to be, and still say where to go on.
 """
 
+import contextlib
+
 import msgspec
 
 from appliance.model.message import Message
@@ -120,11 +122,15 @@ async def _part(
     """The first `limit` rows of the source from row number `top` downwards, stretch by stretch."""
     found: list[Message] = []
     left, stretch = effort.most, effort.first
+    # A search must find all words that begin so before its first row; the others' reads do not wait for it.
+    turn = reader.long_read if source.no == "found" else contextlib.nullcontext()
     while left > 0:
         floor = 0
         if narrowed.leaves_out:
-            floor = await reader.one(_end_of_stretch(source, top, stretch)) or 0
-        found += await reader.all(_stretch(source, narrowed, floor, top, limit - len(found)))
+            async with turn:
+                floor = await reader.one(_end_of_stretch(source, top, stretch)) or 0
+        async with turn:
+            found += await reader.all(_stretch(source, narrowed, floor, top, limit - len(found)))
         if len(found) == limit:
             return _Part(found, found[-1].no - 1)
         if not floor:

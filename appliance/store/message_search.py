@@ -8,7 +8,12 @@ import re
 
 MOST_WORDS = 16
 """Further words are not looked at: each costs a walk through the index."""
+MOST_BEGINNINGS = 3
+SHORTEST_BEGINNING = 3
+"""In bytes, so that one sign of a script without letters is enough. FTS5 reads every word that begins so
+before it answers: at a million messages 80 ms for three letters, 350 ms for one."""
 _TERM = re.compile(r'"([^"]*)"(\*?)|([^\s"]+)')
+_LETTERS = re.compile(r"[^\W_]+")
 
 
 def expression(typed: str, owner: str) -> str | None:
@@ -16,11 +21,11 @@ def expression(typed: str, owner: str) -> str | None:
     there is no word in it.
 
     All words must be there, in any order; "in quotes" they stand side by side; a word that ends in * stands
-    for all that begin with it. Case and accents make no difference.
+    for all that begin with it, unless it is too short for that: then for itself. Case and accents make no
+    difference.
     """
-    terms = [found for match in _TERM.finditer(typed.replace("\0", " ")) if (found := _term(match))][
-        :MOST_WORDS
-    ]
+    found = [term for match in _TERM.finditer(typed.replace("\0", " ")) if (term := _term(match))]
+    terms = _without_further_beginnings(found[:MOST_WORDS])
     if not terms:
         return None
     return f'{{account_id device_id}} : "{owner}" AND {{text filename}} : ({" AND ".join(terms)})'
@@ -33,4 +38,17 @@ def _term(match: re.Match[str]) -> str | None:
     begins = word.endswith("*") if phrase is None else open_end == "*"
     if not any(character.isalnum() for character in text):
         return None
-    return f'"{text}"' + ("*" if begins else "")
+    return f'"{text}"' + ("*" if begins and _is_long_enough(text) else "")
+
+
+def _is_long_enough(text: str) -> bool:
+    """Whether the last word of it narrows the index enough to stand for all that begin with it."""
+    words = _LETTERS.findall(text)
+    return bool(words) and len(words[-1].encode()) >= SHORTEST_BEGINNING
+
+
+def _without_further_beginnings(terms: list[str]) -> list[str]:
+    """Those beyond the first few are not looked at either."""
+    beginnings = dict.fromkeys(term for term in terms if term.endswith("*"))
+    further = list(beginnings)[MOST_BEGINNINGS:]
+    return [term for term in terms if term not in further]

@@ -98,7 +98,7 @@ def questions(account: Account, devices: list[str]) -> dict[str, Callable[[int],
             lambda: f"/messages?q={known[chance.randrange(50)]}+{known[chance.randrange(900)]}"
         ),
         "search a beginning": get(lambda: f"/messages?q={known[chance.randrange(900)][:4]}*"),
-        "search one letter": get(lambda: f"/messages?q={chance.choice('sbmr')}*"),
+        "search three letters": get(lambda: f"/messages?q={chance.choice(('san', 'kan', 'sok', 'mel'))}*"),
         "search a phrase": get(
             lambda: f"/messages?q={quote(chr(34) + ' '.join(chance.choices(known[:40], k=2)) + chr(34))}"
         ),

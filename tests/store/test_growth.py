@@ -61,7 +61,7 @@ LISTS = [
     Filters(status="delivered"),
     Filters(status="failed"),
     Filters(words="halo"),
-    Filters(words='"halo dunia" be*', device_id="d", kind="document", since=1),
+    Filters(words='"halo dunia" bes*', device_id="d", kind="document", since=1),
 ]
 LARGE = ("messages", "events", "deliveries", "receipts", "chats")
 
@@ -80,6 +80,7 @@ class Watched(Reader):
 
     def __init__(self, whole: Reader) -> None:
         self._whole = whole
+        self.long_read = whole.long_read
         self.asked: list[Query[Any]] = []
 
     async def one(self, query: Query[T]) -> T | None:

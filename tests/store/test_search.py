@@ -1,6 +1,7 @@
 """Full text and lists: what is found is what a plain comparison finds, whatever was written, changed,
 deleted."""
 
+import asyncio
 import random
 import re
 import sqlite3
@@ -16,9 +17,9 @@ from appliance.model.device import Device, DeviceStatus
 from appliance.model.ids import new_id
 from appliance.model.message import Message, MessageStatus
 from appliance.store import accounts, devices, expiry, message_list, messages
-from appliance.store.database import Database, StoreSettings, Transaction
+from appliance.store.database import READERS, Database, StoreSettings, Transaction
 from appliance.store.message_list import Effort, Filters
-from appliance.store.message_search import MOST_WORDS, expression
+from appliance.store.message_search import MOST_BEGINNINGS, MOST_WORDS, expression
 from appliance.store.migrate import migrate
 from appliance.store.query import select
 
@@ -114,7 +115,11 @@ async def hits(db: Database, device: Device, words: str) -> list[str | None]:
         ('"dunia halo"', []),
         ("hal", []),
         ("hal*", ["halo CAFÉ", "Halo dunia"]),
-        ('"halo du"*', ["Halo dunia"]),
+        ('"halo dun"*', ["Halo dunia"]),
+        ("ha*", []),
+        ('"halo du"*', []),
+        ("no*", ["no 0812-3456"]),
+        ("hal* hal* hal* hal*", ["halo CAFÉ", "Halo dunia"]),
         ("0812-3456", ["no 0812-3456"]),
         ("halo -dunia", ["Halo dunia"]),
         ("halo OR besok", []),
@@ -159,6 +164,26 @@ async def test_no_text_is_an_error(db: Database) -> None:
         typed = "".join(chance.choice(signs) for _ in range(chance.randrange(1, 24)))
         await hits(db, device, typed)
     assert expression("a " * 100, "c1") == expression("a " * MOST_WORDS, "c1")
+
+
+def test_few_beginnings_are_looked_for() -> None:
+    many = " ".join(f"word{n}*" for n in range(9))
+    assert str(expression(many, "c1")).count("*") == MOST_BEGINNINGS
+    for short in ("s*", "sa*", '"halo s"*', "halo-s*"):
+        assert "*" not in str(expression(short, "c1")), short
+    for long in ("hal*", "日*", '"halo dun"*'):
+        assert "*" in str(expression(long, "c1")), long
+
+
+async def test_searches_wait_for_each_other_and_for_nobody_else(db: Database) -> None:
+    device = await db.transaction(phone)
+    await db.transaction(partial(messages.insert, message=message(device, "halo")))
+    async with db.reader.long_read:
+        searches = [asyncio.create_task(hits(db, device, "halo")) for _ in range(READERS)]
+        for _ in range(5):
+            assert await everything(db, device.account_id, Filters())
+        assert not any(search.done() for search in searches)
+    assert await asyncio.gather(*searches) == [["halo"]] * READERS
 
 
 async def test_the_index_keeps_in_step(db: Database) -> None:
@@ -276,13 +301,13 @@ def some_filters(chance: random.Random, device_ids: list[str]) -> Filters:
         status=maybe(chance.choice(["failed", "queued", "sending", "sent"])),  # type: ignore[arg-type]
         since=maybe(chance.randrange(900), 0.15),  # type: ignore[arg-type]
         until=maybe(chance.randrange(900), 0.15),  # type: ignore[arg-type]
-        words=maybe(chance.choice(["halo", "ok besok", "be*"])),  # type: ignore[arg-type]
+        words=maybe(chance.choice(["halo", "ok besok", "bes*"])),  # type: ignore[arg-type]
     )
 
 
 def fits(row: Message, filters: Filters) -> bool:
     """The same question, asked of one row."""
-    words = {"halo": {"halo"}, "ok besok": {"ok", "besok"}, "be*": {"besok"}}.get(filters.words or "", set())
+    words = {"halo": {"halo"}, "ok besok": {"ok", "besok"}, "bes*": {"besok"}}.get(filters.words or "", set())
     return (
         filters.device_id in {None, row.device_id}
         and (filters.remote_jids is None or row.chat in filters.remote_jids)
