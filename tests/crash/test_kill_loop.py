@@ -9,8 +9,8 @@ from loopback.patch import PATCH_REASON, can_patch
 
 pytestmark = pytest.mark.skipif(not can_patch(), reason=PATCH_REASON)
 
-SLOWER = 3
-"""A machine may be that many times slower than the promised times were measured on."""
+SLOWER = 10
+"""A busy machine may be that much slower than the promised times: the long form holds them exactly."""
 
 
 def proven(report: Report) -> None:
