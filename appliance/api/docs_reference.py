@@ -58,9 +58,10 @@ def _answer(status: str, response: Node) -> str:
 
 
 def _examples(spec: Node, operation: Node) -> Iterator[str]:
-    for content in operation.get("requestBody", {}).get("content", {}).values():
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        form = "" if kind == "application/json" else f", as {kind} with these parts"
         for summary, value in _values(content):
-            yield from _json(f"Request{summary}:", value)
+            yield from _json(f"Request{summary}{form}:", value)
     for status, answer in operation["responses"].items():
         if not status.startswith("2"):
             continue

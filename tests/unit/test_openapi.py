@@ -72,6 +72,9 @@ SPOKEN: dict[str, type[msgspec.Struct]] = {
 }
 """Schemas that no answer refers to by itself."""
 
+FILES = {"image/png", "*/*"}
+"""What is answered as bytes that no text shows."""
+
 ALL = operations()
 
 
@@ -228,6 +231,26 @@ def test_every_operation_is_explained(each: Operation) -> None:
         content = next(r for s, r in each.node["responses"].items() if s.startswith("2"))
         has_example = examples(resolved(content)["content"]["application/json"])
         assert has_example or resolved(schema) == {"type": "object"}, "show an answer"
+
+
+@pytest.mark.parametrize("each", ALL, ids=lambda each: each.id)
+def test_every_body_and_every_answer_is_shown(each: Operation) -> None:
+    nodes = [each.node.get("requestBody", {}), *map(resolved, each.node["responses"].values())]
+    contents = [kind_and_media for node in nodes for kind_and_media in node.get("content", {}).items()]
+    unshown = [kind for kind, media in contents if kind not in FILES and not examples(media)]
+    assert not unshown
+    required = [p for p in each.parameters if p.get("required")]
+    assert all("example" in p for p in required)
+
+
+def test_an_example_of_a_refusal_is_one_that_the_code_gives() -> None:
+    refusals = [value for _, value in shown(SPEC) if isinstance(value, dict) and "requestId" in value]
+    assert len({value["code"] for value in refusals}) > 10
+    for value in refusals:
+        kind = problems.codes()[value["code"]]
+        told = (problems.STATUS[kind], kind.title, kind.retryable)
+        assert (value["status"], value["title"], value["retryable"]) == told
+        assert value["type"].endswith(f"/docs/errors/{kind.code}")
 
 
 def test_every_example_fits_its_schema() -> None:
