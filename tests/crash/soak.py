@@ -4,6 +4,8 @@ python tests/crash/soak.py [minutes]
 """
 
 import contextlib
+import itertools
+import statistics
 import sys
 import tempfile
 import threading
@@ -31,6 +33,7 @@ SAMPLE_EVERY_S = 5.0
 ASK_EVERY_S = 0.2
 WARM_UP = 1 / 4
 """The part of the run that the slopes leave out: caches fill, and the heap finds its size."""
+STRETCHES = 60
 SLOPE_LIMIT_MIB_H, WAL_LIMIT_MIB = 1.0, 16.0
 GONE_WITHIN_S = 60.0
 
@@ -92,10 +95,19 @@ class Soak:
 
 
 def slope(x: list[float], y: list[float]) -> float:
-    """The least squares line's."""
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    spread = sum((each - mean_x) ** 2 for each in x)
-    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread if spread else 0.0
+    """The middle one of the slopes between any two moments, each the medians of a stretch of the run: one look
+    in the middle of a password's hash (19 MiB for a moment) does not tilt it."""
+    stretch = max(1, len(x) // STRETCHES)
+    moments = [
+        (statistics.median(x[at : at + stretch]), statistics.median(y[at : at + stretch]))
+        for at in range(0, len(x), stretch)
+    ]
+    slopes = [
+        (later[1] - earlier[1]) / (later[0] - earlier[0])
+        for earlier, later in itertools.combinations(moments, 2)
+        if later[0] > earlier[0]
+    ]
+    return statistics.median(slopes) if slopes else 0.0
 
 
 class Pulse:
