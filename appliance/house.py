@@ -39,6 +39,7 @@ from appliance.gateway.media_shelf import Shelf
 from appliance.gateway.outbox import Outbox
 from appliance.gateway.people import People
 from appliance.gateway.receipts import Receipts
+from appliance.gateway.removal import Removal
 from appliance.gateway.retention import Retention
 from appliance.gateway.sandbox import Sandbox
 from appliance.gateway.setup_token import SetupToken
@@ -66,6 +67,7 @@ class House:
     deliveries: DeliveryWorker
     downloads: Downloads
     retention: Retention
+    removal: Removal
     backups: Backups
     care: StoreCare
     engines: Engines
@@ -99,6 +101,7 @@ class House:
             "downloads": self.downloads.run(),
             "deliveries": self.deliveries.run(),
             "retention": self.retention.run(),
+            "removal": self.removal.run(),
             "backups": self.backups.run(),
             "store-care": self.care.run(),
         }
@@ -145,7 +148,9 @@ def build(
     messages.on_file = downloads.wanted
     states.on_connected = drains.kick
     states.on_unlinked = drains.fail_all
-    devices.on_deleted += [drains.forget, shelf.forget]
+    removal = Removal(db)
+    devices.on_deleted += [drains.forget, shelf.forget, removal.kick]
+    webhooks.on_changed.append(removal.kick)
 
     gateway = Gateway(
         reader=db.reader,
@@ -183,6 +188,7 @@ def build(
         deliveries=deliveries,
         downloads=downloads,
         retention=Retention(db, clock, config.retention, media),
+        removal=removal,
         backups=backups,
         care=care,
         engines=engines,

@@ -31,7 +31,7 @@ from appliance.model.errors import (
     UnlinkUnconfirmed,
 )
 from appliance.model.ids import new_id
-from appliance.store import devices
+from appliance.store import devices, removal
 from appliance.store.database import Database, Transaction
 
 log = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ class DeviceManager:
             device = self.get(account_id, device_id)
             unlinked = not device.linked or await self._unlink(device)
             await self._end(device_id)
-            await self._db.transaction(lambda tx: devices.delete(tx, account_id, device_id))
+            await self._db.transaction(lambda tx: removal.hide_device(tx, account_id, device_id))
             self._states.forget(device)
             self._limits.forget(device_id)
             for tell in self.on_deleted:

@@ -31,7 +31,7 @@ from appliance.model.webhook import (
     EndpointFilters,
     EndpointStatus,
 )
-from appliance.store import deliveries, devices, events, webhooks
+from appliance.store import deliveries, devices, events, removal, webhooks
 from appliance.store.database import Database, Reader, Transaction
 
 T = TypeVar("T")
@@ -159,7 +159,7 @@ class Webhooks:
         """Delete the endpoint with its deliveries."""
 
         def write(tx: Transaction) -> None:
-            if not webhooks.delete(tx, account_id, endpoint_id):
+            if not removal.hide_endpoint(tx, account_id, endpoint_id):
                 raise _missing("webhook")
 
         await self._committed(endpoint_id, write)

@@ -1,6 +1,7 @@
 """The accounts table: who may use this gateway."""
 
 from appliance.model.account import Account
+from appliance.store import removal
 from appliance.store.database import Transaction
 from appliance.store.query import Query, count, insertion, parameters, select
 
@@ -60,6 +61,6 @@ def save_disabled(tx: Transaction, account_id: str, disabled_at: int | None) -> 
 
 def delete(tx: Transaction, account_id: str) -> None:
     """Delete the account with everything that is its own; what its devices have must be gone before."""
-    tx.run("DELETE FROM events WHERE account_id = ?", account_id)
+    removal.hide_endpoints(tx, account_id)
     tx.run("DELETE FROM event_floors WHERE account_id = ?", account_id)
     tx.run("DELETE FROM accounts WHERE id = ?", account_id)

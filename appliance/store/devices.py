@@ -24,26 +24,18 @@ def save(tx: Transaction, device: Device) -> None:
     tx.run(_UPDATE, *parameters(device, frozen), device.id)
 
 
-def delete(tx: Transaction, account_id: str, device_id: str) -> None:
-    """Delete the device and, by cascade, all rows that hang on it; its events and deliveries go too."""
-    tx.run("DELETE FROM deliveries WHERE account_id = ? AND device_id = ?", account_id, device_id)
-    tx.run("DELETE FROM events WHERE account_id = ? AND device_id = ?", account_id, device_id)
-    tx.run("DELETE FROM dead_letters WHERE device_id = ?", device_id)
-    tx.run("DELETE FROM devices WHERE account_id = ? AND id = ?", account_id, device_id)
-
-
 def by_id(account_id: str, device_id: str) -> Query[Device]:
     return select(Device, "devices", "account_id = ? AND id = ?", account_id, device_id)
 
 
 def of_any_account(device_id: str) -> Query[Device]:
     """The device whoever owns it: for the engine's events, which carry no account."""
-    return select(Device, "devices", "id = ?", device_id)
+    return select(Device, "devices", "id = ? AND account_id IS NOT NULL", device_id)
 
 
 def everywhere() -> Query[Device]:
     """Every device of every account: for starting up."""
-    return select(Device, "devices", "1 ORDER BY no")
+    return select(Device, "devices", "account_id IS NOT NULL ORDER BY no")
 
 
 def page(account_id: str, before: int | None, limit: int) -> Query[tuple[int, Device]]:

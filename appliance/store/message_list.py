@@ -10,6 +10,7 @@ import contextlib
 import msgspec
 
 from appliance.model.message import Message
+from appliance.store import removal
 from appliance.store.database import Reader
 from appliance.store.message_search import expression
 from appliance.store.query import Query, columns, count, decoder
@@ -86,7 +87,7 @@ async def read(
     """The account's messages that fit, newest first, from the row number `before` downwards: at most
     `limit`, fewer when what fits is far between."""
     top = _TOP if before is None else before - 1
-    narrowed = _narrowed(account_id, filters)
+    narrowed = _narrowed(account_id, filters, await reader.all(removal.hidden_devices()))
     sources = await _sources(reader, account_id, filters)
     parts = [await _part(reader, source, narrowed, top, limit + 1, effort) for source in sources]
     floor = max((part.floor for part in parts), default=0)
@@ -161,7 +162,7 @@ def _stretch(source: _Source, narrowed: _Narrowed, floor: int, top: int, limit: 
     return Query(sql, (*source.args, *narrowed.values, floor, top, limit), decoder(Message))
 
 
-def _narrowed(account_id: str, filters: Filters) -> _Narrowed:
+def _narrowed(account_id: str, filters: Filters, hidden: list[str]) -> _Narrowed:
     named: list[tuple[str, object]] = [
         ("account_id = ?", account_id),
         ("device_id = ?", filters.device_id),
@@ -177,6 +178,8 @@ def _narrowed(account_id: str, filters: Filters) -> _Narrowed:
     clauses = [sql for sql, _ in asked]
     if chats:
         clauses.append(f"chat IN ({', '.join('?' * len(chats))})")
+    if hidden:
+        clauses.append(f"device_id NOT IN ({', '.join('?' * len(hidden))})")
     # Owners are words of the search itself; chats are sources of their own, but not of a search.
     owners = 2 if filters.words is not None and filters.device_id is not None else 1
-    return _Narrowed(clauses, [*(value for _, value in asked), *chats], len(clauses) > owners)
+    return _Narrowed(clauses, [*(value for _, value in asked), *chats, *hidden], len(clauses) > owners)

@@ -42,7 +42,8 @@ def by_id(account_id: str, any_id: str) -> Query[Message]:
     return select(
         Message,
         "messages",
-        "no = coalesce((SELECT no FROM messages WHERE id = ?2 AND account_id = ?1), "
+        "no = coalesce((SELECT no FROM messages WHERE id = ?2 AND account_id = ?1 "
+        "AND device_id NOT IN (SELECT id FROM devices WHERE account_id IS NULL)), "
         "(SELECT max(no) FROM messages WHERE device_id IN (SELECT id FROM devices WHERE account_id = ?1) "
         "AND wa_id = ?2))",
         account_id,

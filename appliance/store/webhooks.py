@@ -32,11 +32,6 @@ def save(tx: Transaction, endpoint: Endpoint) -> None:
     tx.run(_SAVE, *parameters(endpoint, fixed), endpoint.id)
 
 
-def delete(tx: Transaction, account_id: str, endpoint_id: str) -> bool:
-    """Delete the endpoint with its deliveries; False when there is none."""
-    return tx.run("DELETE FROM endpoints WHERE account_id = ? AND id = ?", account_id, endpoint_id) == 1
-
-
 def by_id(account_id: str, endpoint_id: str) -> Query[Endpoint]:
     return select(Endpoint, "endpoints", "account_id = ? AND id = ?", account_id, endpoint_id)
 
@@ -48,7 +43,8 @@ def by_url(account_id: str, url: str) -> Query[Endpoint]:
 
 def of_any_account(endpoint_ids: str) -> Query[Endpoint]:
     """The endpoints whose ids stand in the JSON array: for the delivery worker, which serves all accounts."""
-    return select(Endpoint, "endpoints", "id IN (SELECT value FROM json_each(?))", endpoint_ids)
+    where = "id IN (SELECT value FROM json_each(?)) AND account_id IS NOT NULL"
+    return select(Endpoint, "endpoints", where, endpoint_ids)
 
 
 def page(account_id: str, before: int | None, limit: int) -> Query[tuple[int, Endpoint]]:

@@ -8,6 +8,7 @@ import pytest
 from clock import HandClock
 from delivery_rig import Rig
 
+from appliance.gateway.removal import Removal
 from appliance.model.errors import Conflict, NotFound
 from appliance.model.event import EventType
 from appliance.model.webhook import (
@@ -18,7 +19,7 @@ from appliance.model.webhook import (
     EndpointFilters,
     EndpointStatus,
 )
-from appliance.store import deliveries, delivery_queue, devices, webhooks
+from appliance.store import deliveries, delivery_queue, removal, webhooks
 from appliance.store.database import Transaction
 from appliance.store.delivery_queue import Claimed, Recorded
 from appliance.store.query import count
@@ -152,6 +153,8 @@ async def test_a_result_for_a_deleted_endpoint_changes_nothing(rig: Rig) -> None
     [row] = await claimed(rig, endpoint)
     await rig.webhooks.delete(rig.account.id, endpoint.id)
     await record(rig, outcome(row, DeliveryStatus.DELIVERED))
+    await Removal(rig.db).purge()
+    await record(rig, outcome(row, DeliveryStatus.DELIVERED))
     left = await rig.db.reader.one(count("SELECT count(*) FROM attempts"))
     assert left == 0
 
@@ -160,9 +163,10 @@ async def test_an_endpoint_of_a_deleted_device_goes_with_it(rig: Rig) -> None:
     mine = await rig.endpoint(URL, device_id=rig.device.id)
     every = await rig.endpoint(URL)
     await rig.tell(2)
-    await rig.db.transaction(lambda tx: devices.delete(tx, rig.account.id, rig.device.id))
+    await rig.db.transaction(lambda tx: removal.hide_device(tx, rig.account.id, rig.device.id))
     assert await rig.db.reader.one(webhooks.by_id(rig.account.id, mine.id)) is None
     assert await rig.db.reader.one(webhooks.by_id(rig.account.id, every.id)) is not None
+    await Removal(rig.db).purge()
     assert await rig.deliveries(every) == []
 
 

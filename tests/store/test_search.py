@@ -16,7 +16,7 @@ from appliance.model.account import Account
 from appliance.model.device import Device, DeviceStatus
 from appliance.model.ids import new_id
 from appliance.model.message import Message, MessageStatus
-from appliance.store import accounts, devices, expiry, message_list, messages
+from appliance.store import accounts, devices, expiry, message_list, messages, removal
 from appliance.store.database import READERS, Database, StoreSettings, Transaction
 from appliance.store.message_list import Effort, Filters
 from appliance.store.message_search import MOST_BEGINNINGS, MOST_WORDS, expression
@@ -206,7 +206,9 @@ async def test_the_index_keeps_in_step(db: Database) -> None:
         elif what < 0.31:
             gone = another(tx, device.account_id)
             messages.insert(tx, message(gone, text()))
-            devices.delete(tx, gone.account_id, gone.id)
+            removal.hide_device(tx, gone.account_id, gone.id)
+            while removal.purge(tx, 10):
+                pass
         else:
             filename = chance.choice([None, None, "Café.jpg"])
             no = messages.insert(tx, message(device, text(), at, filename=filename))

@@ -22,9 +22,10 @@ CREATE TABLE browser_sessions (
 ) STRICT;
 CREATE INDEX browser_sessions_account ON browser_sessions(account_id);
 
+-- Without an account: deleted, and its rows are going.
 CREATE TABLE devices (
     no INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
-    account_id TEXT NOT NULL REFERENCES accounts(id) ON DELETE CASCADE,
+    account_id TEXT REFERENCES accounts(id) ON DELETE CASCADE,
     name TEXT NOT NULL, sandbox INTEGER NOT NULL, status TEXT NOT NULL, reason TEXT, reason_code INTEGER, until INTEGER,
     linked INTEGER NOT NULL, wanted INTEGER NOT NULL, phone TEXT, jid TEXT, lid TEXT, push_name TEXT, proxy BLOB,
     created_at INTEGER NOT NULL, connected_at INTEGER
@@ -140,9 +141,10 @@ CREATE INDEX events_age ON events(created_at);
 -- The highest event number deleted by retention, per account: an older point is gone.
 CREATE TABLE event_floors (account_id TEXT PRIMARY KEY, no INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
+-- Without an account: deleted, and its deliveries are going.
 CREATE TABLE endpoints (
     no INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
-    account_id TEXT NOT NULL REFERENCES accounts(id) ON DELETE CASCADE,
+    account_id TEXT REFERENCES accounts(id) ON DELETE CASCADE,
     device_id TEXT REFERENCES devices(id) ON DELETE CASCADE,
     url TEXT NOT NULL, events BLOB NOT NULL, filters BLOB NOT NULL,
     secret_sealed BLOB NOT NULL, previous_sealed BLOB, previous_until INTEGER, headers_sealed BLOB,
