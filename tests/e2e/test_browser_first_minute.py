@@ -1,18 +1,19 @@
-"""A newcomer's first minute in a real browser: register, link a sandbox, send, get a webhook, copy a key."""
+"""A newcomer's first minute in a real browser: by mouse, by keyboard alone, without scripts, with a phone."""
 
-import contextlib
 import re
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
 from chromium import ARGUMENTS, CHROMIUM
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from running import Running
-from watched import keep_everywhere, watched
+from hook import Hook, receiving
+from loopback.patch import can_patch
+from loopback.server import LoopbackServer
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from running import Running, until
+from watched import watched
 
 PASSWORD = "a long enough sentence"
 
@@ -27,31 +28,6 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@contextlib.contextmanager
-def receiver() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A webhook receiver; gives its address and the headers of what came."""
-    came: list[dict[str, str]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 5.0
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            came.append(dict(self.headers))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class's name)
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = False
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/wa/webhook", came
-    server.shutdown()
-    server.server_close()
-
-
 def register(page: Page) -> None:
     page.goto("/")
     expect(page.get_by_role("heading", level=1)).to_have_text("Welcome")
@@ -62,14 +38,6 @@ def register(page: Page) -> None:
     expect(page.get_by_role("heading", name="Hello, Ada", level=1)).to_be_visible()
     page.get_by_role("link", name="Devices").click()
     expect(page.get_by_role("heading", name="Devices", level=1)).to_be_visible()
-
-
-def log_in(page: Page) -> None:
-    page.goto("/login")
-    page.get_by_label("Email").fill("ada@example.org")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", level=1)).to_be_visible()
 
 
 def link_sandbox(page: Page) -> str:
@@ -123,13 +91,12 @@ def copy_key(page: Page) -> str:
 
 def test_the_first_minute(browser: Browser, start: Callable[..., Running]) -> None:
     url = start().url
-    with receiver() as (address, came), watched(browser, url) as page:
+    with receiving() as hook, watched(browser, url) as page:
         register(page)
         device_id = link_sandbox(page)
         send_echo(page)
-        add_webhook(page, address)
-        assert came
-        assert came[0]["X-Webhook-Signature"]
+        add_webhook(page, hook.url)
+        assert hook.posts[0].headers["x-webhook-signature"]
         key = copy_key(page)
         devices = httpx.get(f"{url}/api/devices", headers={"X-API-Key": key}).json()["items"]
         assert [device["id"] for device in devices] == [device_id]
@@ -158,19 +125,141 @@ def test_a_state_change_shows_without_reloading(browser: Browser, start: Callabl
         expect(page.locator(".pair-code strong")).to_have_text(re.compile(r"^[A-Z0-9]{4}-[A-Z0-9]{4}$"))
 
 
-def test_the_keyboard_alone_is_enough(browser: Browser, start: Callable[..., Running]) -> None:
-    with watched(browser, start().url) as page:
-        page.goto("/register")
-        for text in ("Ada", "ada@example.org", PASSWORD):
-            page.keyboard.type(text)
-            page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("heading", name="Hello, Ada", level=1)).to_be_visible()
-        page.keyboard.press("Tab")
-        expect(page.get_by_text("Skip to content")).to_be_focused()
-        page.keyboard.press("Enter")
-        page.keyboard.press("Tab")
-        expect(page.get_by_role("link", name="Add a device")).to_be_focused()
+class Keys:
+    """Hands that never touch the mouse: Tab until something has the focus, then a key."""
+
+    MOST_TABS = 80
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def find(self, wanted: Locator) -> None:
+        for _ in range(self.MOST_TABS):
+            if wanted.evaluate("each => each === document.activeElement"):
+                return
+            self.page.keyboard.press("Tab")
+        raise AssertionError(f"{self.MOST_TABS} times Tab do not reach {wanted}")
+
+    def enter(self, role: Literal["link", "button"], name: str) -> None:
+        self.find(self.page.get_by_role(role, name=name, exact=True).first)
+        self.page.keyboard.press("Enter")
+
+    def write(self, label: str, text: str) -> None:
+        self.find(self.page.get_by_label(label, exact=True))
+        self.page.keyboard.type(text)
+
+
+def register_by_keys(keys: Keys, token: str) -> None:
+    """From another machine: the setup token is asked for first, and has the focus."""
+    page = keys.page
+    page.goto("/")
+    expect(page.get_by_label("Setup token")).to_be_focused()
+    keys.write("Setup token", token)
+    for label, text in (("Your name", "Ada"), ("Email", "ada@example.org"), ("Password", PASSWORD)):
+        keys.write(label, text)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Hello, Ada", level=1)).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Add a device")).to_be_focused()
+    page.keyboard.press("Enter")
+
+
+def link_by_keys(keys: Keys) -> None:
+    page = keys.page
+    keys.write("Name", "Try-out")
+    keys.find(page.get_by_label("WhatsApp Link a phone"))
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_label("Sandbox")).to_be_checked()
+    keys.enter("button", "Add device")
+    expect(page.locator("img.qr")).to_be_visible()
+    keys.enter("button", "Scan it")
+    expect(page.locator(".badge").get_by_text("Connected", exact=True)).to_be_visible()
+
+
+def send_by_keys(keys: Keys) -> None:
+    page = keys.page
+    keys.enter("link", "Write a message")
+    keys.write("To", "999000000010")
+    keys.write("Message", "Halo!")
+    keys.enter("button", "Send")
+    expect(page.locator(".bubble.theirs", has_text="Halo!")).to_be_visible()
+    expect(page.locator(".bubble.ours .ticks")).to_contain_text("Read")
+
+
+def inspect_by_keys(keys: Keys) -> None:
+    page = keys.page
+    keys.enter("link", "Webhooks")
+    keys.enter("link", "Open the inspector")
+    keys.enter("button", "Show me a request")
+    request = page.locator("details.attempt")
+    expect(request).to_contain_text("This is a test of your webhook.")
+    expect(request.get_by_role("rowheader", name="X-Webhook-Signature")).to_be_visible()
+
+
+def mend_by_keys(keys: Keys, hook: Hook) -> None:
+    """A webhook whose receiver fails, is mended, and gets what it missed."""
+    page = keys.page
+    keys.enter("link", "Webhooks")
+    keys.write("Address", hook.url)
+    page.keyboard.press("Enter")
+    keys.enter("button", "Send a test event")
+    expect(page.get_by_role("cell", name="Will retry")).to_be_visible()
+    expect(page.get_by_role("cell", name="Answered 500")).to_be_visible()
+    hook.status = 200
+    keys.enter("link", "message.received")
+    keys.enter("button", "Deliver again")
+    expect(page.get_by_text("Delivered", exact=True)).to_be_visible()
+    assert len(hook.posts) >= 2
+
+
+def test_the_first_minute_by_keyboard_alone(browser: Browser, start: Callable[..., Running]) -> None:
+    gateway = start(settings={"webhooks.allow": ["loopback"]})
+    token = (gateway.data / "setup-token").read_text("ascii").strip()
+    elsewhere = {"X-Forwarded-For": "192.0.2.7"}
+    with (
+        receiving(500, b"out of order") as hook,
+        watched(browser, gateway.url, extra_http_headers=elsewhere) as page,
+    ):
+        keys = Keys(page)
+        register_by_keys(keys, token)
+        link_by_keys(keys)
+        send_by_keys(keys)
+        inspect_by_keys(keys)
+        mend_by_keys(keys, hook)
+
+
+@pytest.mark.skipif(not can_patch(), reason="leading a program to the loopback network needs root")
+def test_a_phone_scans_the_code_that_counts_down(
+    browser: Browser, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    with LoopbackServer(tmp_path / "net") as net:
+        net.add_account("628111000111", "Ada")
+        gateway = start(settings={"engine.proxy": net.proxy_url}, environment=net.client_env())
+        with watched(browser, gateway.url) as page:
+            register(page)
+            page.get_by_label("Name").fill("Shop")
+            page.get_by_role("button", name="Add device").click()
+            expect(page.locator("img.qr")).to_be_visible(timeout=30_000)
+            expect(page.locator(".countdown .ring .left")).to_be_visible()
+            expect(page.get_by_role("button", name="Scan it")).to_have_count(0)
+            key = copy_key(page)
+            device = httpx.get(f"{gateway.url}/devices", headers={"X-API-Key": key}).json()["items"][0]["id"]
+            page.goto(f"/dashboard/devices/{device}")
+            code = f"{gateway.url}/devices/{device}/qr?format=json"
+
+            def scanned() -> bool:
+                shown = httpx.get(code, headers={"X-API-Key": key})
+                if shown.is_success:
+                    net.scan("628111000111", shown.json()["qr"])
+                return shown.is_success
+
+            until("a code to scan", scanned)
+            connected = page.locator(".badge").get_by_text("Connected", exact=True)
+            expect(connected).to_be_visible(timeout=30_000)
+            expect(page.get_by_text("+628111000111").first).to_be_visible()
 
 
 def test_pages_work_without_scripts(browser: Browser, start: Callable[..., Running]) -> None:
@@ -186,35 +275,3 @@ def test_pages_work_without_scripts(browser: Browser, start: Callable[..., Runni
         page.get_by_text("Delete device…").click()
         page.get_by_role("button", name="Delete for good").click()
         expect(page.get_by_text("The device was deleted.")).to_be_visible()
-
-
-def test_every_page_fits_both_sizes_and_themes(browser: Browser, start: Callable[..., Running]) -> None:
-    """Screenshots of every page are kept for looking at; no page may scroll sideways."""
-    url = start().url
-    with receiver() as (address, _), watched(browser, url) as page:
-        page.goto("/register")
-        keep_everywhere(page, ["register"])
-        register(page)
-        device_id = link_sandbox(page)
-        send_echo(page)
-        add_webhook(page, address)
-        webhook = page.url.split("?")[0].removeprefix(url)
-        page.goto("/dashboard/devices")
-        page.get_by_label("Name").fill("Shop")
-        page.get_by_label("Sandbox").check()
-        page.get_by_role("button", name="Add device").click()
-        expect(page.locator("img.qr")).to_be_visible()
-        linking = page.url.removeprefix(url)
-        for language in ("en", "id"):
-            page.goto(f"/dashboard/devices?lang={language}")
-            for name, path in {
-                "devices": "/dashboard/devices",
-                "linking": linking,
-                "device": f"/dashboard/devices/{device_id}",
-                "messages": "/dashboard/messages",
-                "webhooks": "/dashboard/webhooks",
-                "webhook": webhook,
-                "settings": "/dashboard/settings",
-            }.items():
-                page.goto(path)
-                keep_everywhere(page, [name, language])

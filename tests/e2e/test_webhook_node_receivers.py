@@ -4,20 +4,16 @@ Standard Webhooks library, against real deliveries."""
 import asyncio
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
+import node_packages
 import pytest
 from delivery_rig import eventually
+from node_packages import NODE, NPM
 from running import Account, Running
 
 from appliance.gateway import signing
-
-HERE = Path(__file__).parent / "node"
-NODE, NPM = shutil.which("node"), shutil.which("npm")
 
 pytestmark = pytest.mark.skipif(NODE is None or NPM is None, reason="node and npm are not installed")
 
@@ -57,12 +53,7 @@ class NodeReceivers:
 @pytest.fixture(scope="module")
 def packages() -> None:
     """The receivers' packages, installed from the lock file when they are missing or others."""
-    stamp = HERE / "node_modules" / ".lock"
-    lock = (HERE / "package-lock.json").read_text("utf-8")
-    if not stamp.exists() or stamp.read_text("utf-8") != lock:
-        assert NPM is not None
-        subprocess.run([NPM, "ci", "--ignore-scripts"], cwd=HERE, check=True, capture_output=True)
-        stamp.write_text(lock, "utf-8")
+    node_packages.install()
 
 
 @pytest.fixture
@@ -76,7 +67,7 @@ async def receivers(packages: None, secret: str) -> AsyncIterator[NodeReceivers]
     process = await asyncio.create_subprocess_exec(
         NODE,
         "receivers.mjs",
-        cwd=HERE,
+        cwd=node_packages.FOLDER,
         env={**os.environ, "WEBHOOK_SECRET": secret, "NODE_ENV": "production"},
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 20,

@@ -1,0 +1,163 @@
+"""Every page in a real browser, on phone and desk, light and dark, in both languages: nothing is wrong."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe import Axe
+from chromium import ARGUMENTS, CHROMIUM
+from filled_shop import BUDI, FAR, GROUP, Shop, fill
+from hook import receiving
+from node_packages import NPM
+from playwright.sync_api import Browser, sync_playwright
+from running import Running, running
+from sweep import Look, Place, sweeping
+
+# Every page is seen in both languages on both screens, and in both themes on both.
+LOOKS = [
+    Look("phone", "light", "en"),
+    Look("phone", "dark", "id"),
+    Look("desk", "light", "id"),
+    Look("desk", "dark", "en"),
+]
+DOCS = Path(__file__).resolve().parents[2] / "web" / "docs"
+FIRST = [Place("first-register", "/register", is_walked=True)]
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no /usr/bin/chromium: apt-get install chromium"),
+    pytest.mark.skipif(NPM is None, reason="axe-core comes by npm, which is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def axe() -> Axe:
+    return Axe()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A gateway of its own, which is empty at first."""
+    data = tmp_path_factory.mktemp("sweep") / "data"
+    with running(data, settings={"webhooks.allow": ["loopback"], "accounts.registration": "open"}) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def first_pages(browser: Browser, gateway: Running, axe: Axe) -> dict[Look, list[str]]:
+    """What is wrong with the pages that are there only until the first account is made."""
+    wrong: dict[Look, list[str]] = {}
+    for look in LOOKS:
+        with sweeping(browser, look, axe, gateway.url, {"X-Forwarded-Proto": "http"}) as sweep:
+            sweep.sign_in({})
+            sweep.visit(FIRST)
+            wrong[look] = sweep.wrong
+    return wrong
+
+
+@pytest.fixture(scope="module")
+def shop(gateway: Running, first_pages: dict[Look, list[str]]) -> Iterator[Shop]:
+    with receiving() as well, receiving(500, b"out of order") as ill:
+        yield fill(gateway, well, ill)
+
+
+def strangers_pages(shop: Shop) -> list[Place]:
+    return [
+        Place("login", "/login", is_walked=True),
+        Place("register", "/register"),
+        Place("invite", shop.invite),
+        Place("invite-used", "/register/never-was-one", 404),
+        Place("reset", shop.reset),
+        Place("stranger-docs", "/docs"),
+    ]
+
+
+def newcomers_pages() -> list[Place]:
+    return [
+        Place("new-home", "/dashboard", is_walked=True),
+        Place("new-devices", "/dashboard/devices"),
+        Place("new-messages", "/dashboard/messages"),
+        Place("new-message-new", "/dashboard/messages/new", 404),
+        Place("new-webhooks", "/dashboard/webhooks"),
+        Place("new-inspector", "/dashboard/inspector"),
+        Place("new-signature", "/dashboard/signature"),
+        Place("new-people", "/dashboard/people", 404),
+    ]
+
+
+def house_pages(shop: Shop) -> list[Place]:
+    """What whoever runs the shop sees."""
+    device = shop.devices["connected"]
+    chats = "/dashboard/messages"
+    webhooks = {name: f"/dashboard/webhooks/{webhook}" for name, webhook in shop.webhooks.items()}
+    return [
+        Place("home", "/dashboard", is_walked=True),
+        Place("devices", "/dashboard/devices", is_walked=True),
+        *(Place(f"device-{name}", f"/dashboard/devices/{id_}") for name, id_ in shop.devices.items()),
+        Place("device-delete", f"/dashboard/devices/{device}/delete"),
+        Place("messages", chats),
+        Place("conversation", f"{chats}/{device}/{BUDI}@s.whatsapp.net", is_walked=True),
+        Place("conversation-group", f"{chats}/{device}/{GROUP}"),
+        Place("conversation-long", f"{chats}/{device}/{FAR}@s.whatsapp.net"),
+        Place("message-new", f"{chats}/new"),
+        Place("search", f"{chats}/search?q=jam"),
+        Place("search-nothing", f"{chats}/search?q=tidakada"),
+        Place("webhooks", "/dashboard/webhooks"),
+        Place("webhook-well", webhooks["well"]),
+        Place("webhook-ill", webhooks["ill"], is_walked=True),
+        Place("webhook-edit", webhooks["well"] + "/edit"),
+        Place("delivery-delivered", shop.deliveries["delivered"]),
+        Place("delivery-failing", shop.deliveries["failing"]),
+        Place("inspector", "/dashboard/inspector"),
+        Place("signature", "/dashboard/signature"),
+        Place("settings", "/dashboard/settings", is_walked=True),
+        Place("people", "/dashboard/people"),
+        Place("person", shop.person),
+        Place("system", "/dashboard/system"),
+        Place("nowhere", "/dashboard/nowhere", 404),
+        Place("no-device", "/dashboard/devices/nobody", 404),
+    ]
+
+
+def docs_pages() -> list[Place]:
+    names = sorted(page.stem for page in (DOCS / "en").glob("*.md"))
+    return [
+        Place("docs", "/docs"),
+        *(Place(f"docs-{name}", f"/docs/{name}") for name in names if name not in {"index", "errors"}),
+        Place("docs-errors", "/docs/errors"),
+        Place("docs-error", "/docs/errors/device_banned"),
+        Place("docs-decisions", "/docs/decisions"),
+        Place("docs-changelog", "/docs/changelog"),
+        Place("docs-nowhere", "/docs/nowhere", 404),
+        Place("explorer", "/api/docs", may_break=("nested-interactive",)),
+    ]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("look", LOOKS, ids=str)
+def test_no_page_is_wrong(
+    browser: Browser,
+    gateway: Running,
+    axe: Axe,
+    first_pages: dict[Look, list[str]],
+    shop: Shop,
+    look: Look,
+) -> None:
+    """Console, CSP, other hosts, sideways scrolling, axe-core, Tab, titles, languages; pictures are kept."""
+    with sweeping(browser, look, axe, gateway.url) as sweep:
+        sweep.sign_in({})
+        sweep.visit(strangers_pages(shop))
+        sweep.sign_in(shop.newcomer)
+        sweep.visit(newcomers_pages())
+        sweep.sign_in(shop.boss)
+        sweep.visit(house_pages(shop))
+        sweep.visit(docs_pages())
+    wrong = first_pages[look] + sweep.wrong
+    assert wrong == [], "\n".join(wrong)
