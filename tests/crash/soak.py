@@ -95,7 +95,7 @@ class Soak:
 
 
 def slope(x: list[float], y: list[float]) -> float:
-    """The middle one of the slopes between any two moments, each the medians of a stretch of the run: one look
+    """The middle one of the slopes between any two moments, each the median of a stretch of the run: one look
     in the middle of a password's hash (19 MiB for a moment) does not tilt it."""
     stretch = max(1, len(x) // STRETCHES)
     moments = [
