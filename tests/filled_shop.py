@@ -25,6 +25,7 @@ class Shop(msgspec.Struct):
     """Where to find what was filled in: cookies of who is signed in, `devices` by their state, `webhooks`
     and `deliveries` by how they fare, paths of a `person`, of an `invite` and of a `reset`."""
 
+    api: Account
     boss: dict[str, str]
     newcomer: dict[str, str]
     devices: dict[str, str]
@@ -33,6 +34,12 @@ class Shop(msgspec.Struct):
     person: str
     invite: str
     reset: str
+
+    def show_code(self) -> None:
+        """Have the device that waits for a scan show its code: it gives up after a while."""
+        device = self.devices["qr"]
+        self.api.ok("POST", f"/devices/{device}/connect")
+        until("QR code", lambda: self.api.http.get(f"/devices/{device}/qr").status_code == 200)
 
 
 def fill(gateway: Running, well: Hook, ill: Hook) -> Shop:
@@ -60,6 +67,7 @@ def _fill(gateway: Running, boss: Account, browser: Browser, well: Hook, ill: Ho
     people = browser.see("/dashboard/people").text
     person = _found(r'(/dashboard/people/\w+)">(?:(?!</h2>).)*</h2>', people.split(BOSS)[1])
     shop = Shop(
+        api=boss,
         boss=dict(browser.http.cookies),
         newcomer=_cookies(gateway, NEWCOMER),
         devices=devices,
@@ -82,8 +90,6 @@ def _devices(boss: Account) -> dict[str, str]:
         boss.ok("POST", f"/devices/{device}/sandbox/state", {"status": status, **until_when})
     devices["unlinked"] = boss.ok("POST", "/devices", {"name": "Nomor kantor yang belum ditautkan"})["id"]
     devices["qr"] = boss.ok("POST", "/devices", {"name": "Percobaan", "sandbox": True})["id"]
-    boss.ok("POST", f"/devices/{devices['qr']}/connect")
-    until("QR code", lambda: boss.http.get(f"/devices/{devices['qr']}/qr").status_code == 200)
     return devices
 
 

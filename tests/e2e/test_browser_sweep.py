@@ -1,6 +1,8 @@
 """Every page in a real browser, on phone and desk, light and dark, in both languages: nothing is wrong."""
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,10 @@ LOOKS = [
     Look("desk", "dark", "en"),
 ]
 DOCS = Path(__file__).resolve().parents[2] / "web" / "docs"
+BAD_PAGE = b"""<!doctype html><html lang="fr"><title>Bad</title><body>
+<p style="color: #bbb; background: #fff; width: 2000px">pale and wide</p><button></button>
+<p inert><a href="/never">never</a></p><a href="/" style="outline: none">unseen</a>
+<img src="http://127.0.0.2:9/picture.png" alt=""><script src="/gone.js"></script>"""
 FIRST = [Place("first-register", "/register", is_walked=True)]
 
 pytestmark = [
@@ -66,6 +72,42 @@ def first_pages(browser: Browser, gateway: Running, axe: Axe) -> dict[Look, list
 def shop(gateway: Running, first_pages: dict[Look, list[str]]) -> Iterator[Shop]:
     with receiving() as well, receiving(500, b"out of order") as ill:
         yield fill(gateway, well, ill)
+
+
+class BadPage(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(404 if self.path == "/gone.js" else 200)
+        self.send_header("content-type", "text/html; charset=utf-8")
+        self.send_header("content-security-policy", "img-src 'self'; style-src 'unsafe-inline'")
+        self.end_headers()
+        self.wfile.write(BAD_PAGE)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_sweep_sees_what_is_wrong(browser: Browser, axe: Axe) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BadPage) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        with sweeping(browser, LOOKS[0], axe, f"http://127.0.0.1:{server.server_port}") as sweep:
+            sweep.visit([Place("bad", "/bad", is_walked=True), Place("bad", "/worse")])
+        server.shutdown()
+        thread.join()
+    wrong = "\n".join(sweep.wrong)
+    for seen in (
+        "lang is 'fr'",
+        "px too wide",
+        "CSP: img-src http://127.0.0.2:9",
+        "Failed to load resource",
+        "axe serious color-contrast",
+        "axe critical button-name",
+        'Tab does not reach <a href="/never"',
+        'no visible focus: <a href="/"',
+        "has the title of /bad",
+    ):
+        assert seen in wrong, wrong
 
 
 def strangers_pages(shop: Shop) -> list[Place]:
@@ -156,6 +198,7 @@ def test_no_page_is_wrong(
         sweep.visit(strangers_pages(shop))
         sweep.sign_in(shop.newcomer)
         sweep.visit(newcomers_pages())
+        shop.show_code()
         sweep.sign_in(shop.boss)
         sweep.visit(house_pages(shop))
         sweep.visit(docs_pages())
