@@ -73,12 +73,20 @@ class _Books:
             yield f"foreign key: {row}"
         if not self._all("SELECT 1 FROM accounts WHERE id = ?", self._ledger.account_id):
             yield "account lost"
+        yield from self._searched()
         yield from self._sends()
         yield from self._stored()
         yield from self._taken()
         yield from self._posted()
         yield from self._halves()
         yield from self._numbers()
+
+    def _searched(self) -> Iterator[str]:
+        """The full-text index against the messages, word by word."""
+        try:
+            self._all("INSERT INTO message_search (message_search, rank) VALUES ('integrity-check', 1)")
+        except sqlite3.DatabaseError as error:
+            yield f"search: {error}"
 
     def _sends(self) -> Iterator[str]:
         messages = dict(self._all("SELECT id, status FROM messages WHERE via_api = 1"))
