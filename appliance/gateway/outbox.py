@@ -4,6 +4,7 @@ told."""
 import asyncio
 import contextlib
 import functools
+import weakref
 from collections.abc import Callable
 
 import msgspec
@@ -70,6 +71,10 @@ class Outbox:
         self._limits = limits
         self._settings = settings
         self._refuse_when_low = refuse_when_low
+        # A lock goes with the last request that holds on to it.
+        self._turns: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = (
+            weakref.WeakValueDictionary()
+        )
 
     def recipient(self, typed: str) -> Jid:
         """Whom `typed` means, with the country code of the settings. Raises InvalidRecipient."""
@@ -97,8 +102,16 @@ class Outbox:
         StorageFull;
         after any of them nothing is stored and no token is gone.
         """
-        if idempotency is not None and (replayed := await self.replay(account, idempotency)):
-            return replayed
+        if idempotency is None:
+            return await self._accept_new(account, device, draft, None)
+        # In turn, for a repeat takes no token: many at once would take one each before the first is on disk.
+        async with self._turns.setdefault((account.id, idempotency.key), asyncio.Lock()):
+            replayed = await self.replay(account, idempotency)
+            return replayed or await self._accept_new(account, device, draft, idempotency)
+
+    async def _accept_new(
+        self, account: Account, device: Device, draft: Draft, idempotency: Idempotency | None
+    ) -> Accepted:
         self._check(device, draft)
         token = self._limits.take(device.id)
         try:

@@ -94,6 +94,13 @@ def test_a_hundred_at_once_are_one_send(asking: Asking) -> None:
     assert asking.remaining() == 29
 
 
+def test_repeats_at_once_need_no_tokens(start: Callable[..., Running]) -> None:
+    account = start(settings={"limits.messages_per_minute": 1}).account()
+    asking = Asking(account, account.device())
+    one_id(asking.together([lambda: asking.post("key")] * AT_ONCE))
+    assert asking.remaining() == 0
+
+
 def test_of_different_contents_at_once_one_wins(asking: Asking) -> None:
     answers = asking.together([lambda n=n: asking.post("key", f"text {n % 4}") for n in range(40)])  # type: ignore[misc]
     [text] = asking.texts()
