@@ -7,7 +7,10 @@ from playwright.sync_api import Page
 
 _GRAVE = ("serious", "critical")
 # No preloading: axe would fetch the style sheets once more. Frames there are none.
-_RUN = "() => axe.run({resultTypes: ['violations'], preload: false, iframes: false, elementRef: false})"
+_RUN = """(rules) => axe.run({
+  resultTypes: ["violations"], preload: false, iframes: false, elementRef: false,
+  ...(rules.length ? {runOnly: rules} : {}),
+})"""
 
 
 class Axe:
@@ -16,10 +19,11 @@ class Axe:
     def __init__(self) -> None:
         self._script = (node_packages.install() / "axe-core" / "axe.min.js").read_text("utf-8")
 
-    def findings(self, page: Page, besides: tuple[str, ...] = ()) -> list[str]:
-        """One line for each serious or critical rule that the page breaks, `besides` these."""
+    def findings(self, page: Page, only: tuple[str, ...] = (), besides: tuple[str, ...] = ()) -> list[str]:
+        """One line for each serious or critical rule that the page breaks, `besides` these; of all rules,
+        or `only` of those."""
         page.evaluate(f"() => {{ {self._script} }}")
-        found = page.evaluate(_RUN)["violations"]
+        found = page.evaluate(_RUN, list(only))["violations"]
         return [_line(rule) for rule in found if rule["impact"] in _GRAVE and rule["id"] not in besides]
 
 

@@ -54,11 +54,13 @@ _FOCUSED = """() => {
 
 
 class Look(msgspec.Struct, frozen=True):
-    """How somebody looks at the pages: on which screen, in which colours, in which language."""
+    """How somebody looks at the pages: on which screen, in which colours, in which language. Only a thorough
+    look presses Tab and keeps the checker's other rules than those of colour: the rest is the same pages."""
 
     size: str
     theme: str
     language: str
+    is_thorough: bool = False
 
     def __str__(self) -> str:
         return f"{self.size}-{self.theme}-{self.language}"
@@ -84,6 +86,7 @@ class Sweep:
         self._url = url
         self._axe = axe
         self._look = look
+        self._rules = () if look.is_thorough else ("color-contrast",)
         self._watch = Watch(context, url)
         self._titles: dict[str, str] = {}
         context.add_init_script(_REPORT)
@@ -105,9 +108,9 @@ class Sweep:
             wrong = [] if answer.status == place.status else [f"answered {answer.status}"]
             self._settle()
             wrong += self._said(place)
-            wrong += self._axe.findings(self._page, place.may_break)
+            wrong += self._axe.findings(self._page, self._rules, place.may_break)
             self._keep(place)
-            if place.is_walked:
+            if place.is_walked and self._look.is_thorough:
                 wrong += list(self._unreached())
             # That a page answers 404 is what was asked for; the browser notes it all the same.
             heard = self._watch.complaints[before:]

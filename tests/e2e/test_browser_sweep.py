@@ -17,10 +17,10 @@ from sweep import Look, Place, sweeping
 
 # Every page is seen in both languages on both screens, and in both themes on both.
 LOOKS = [
-    Look("phone", "light", "en"),
+    Look("phone", "light", "en", is_thorough=True),
     Look("phone", "dark", "id"),
     Look("desk", "light", "id"),
-    Look("desk", "dark", "en"),
+    Look("desk", "dark", "en", is_thorough=True),
 ]
 DOCS = Path(__file__).resolve().parents[2] / "web" / "docs"
 BAD_PAGE = b"""<!doctype html><html lang="fr"><title>Bad</title><body>
