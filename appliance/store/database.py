@@ -8,6 +8,7 @@ transaction.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -335,6 +336,9 @@ def _patience(connection: sqlite3.Connection | aiosqlite.Connection) -> Iterator
         yield
     finally:
         connection.text_factory = str
+        # The read that failed hangs in a circle of its error and its frames, half-way and holding on to its
+        # moment: the log could not be used again, nor the database closed.
+        gc.collect()
 
 
 async def _close(connection: aiosqlite.Connection | None) -> None:
