@@ -42,7 +42,7 @@ def prepare(database: Path, settings: StoreSettings) -> Opening:
     Raises OSError, sqlite3.Error when it cannot be read or the replacement cannot be written.
     """
     stop = LastStop.SUSPECT if finish(database) else last_stop.of(database)
-    if stop is LastStop.NONE and not database.exists():
+    if stop is LastStop.NONE and not database.exists() and not stored(database):
         return Opening(stop)
     damage = _missing(database, stop)
     hole = None

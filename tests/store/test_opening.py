@@ -120,6 +120,15 @@ def test_the_first_start_finds_nothing_and_recovers_nothing(tmp_path: Path) -> N
     assert (opened.last_stop, opened.recovery) == (LastStop.NONE, None)
 
 
+def test_backups_alone_bring_the_database_back(database: Path) -> None:
+    made = backup.make(database, 1_700_000_000_000)
+    for path in database.parent.glob("gateway.db*"):
+        path.unlink()
+    opened = opening.prepare(database, SETTINGS)
+    assert opened.recovery is not None
+    assert (opened.recovery.road, opened.recovery.backup) == (Road.RESTORED, made.path.name)
+
+
 def test_an_interrupted_first_start_is_no_damage(tmp_path: Path) -> None:
     path = tmp_path / "gateway.db"
     connect(path, SETTINGS).close()
