@@ -112,7 +112,8 @@ class Snapshot:
             if not _is_garbled(error):
                 raise
         with _patience(self._connection):
-            return list(await self._connection.execute_fetchall(query.sql, query.args))
+            rows = await self._connection.execute_fetchall(query.sql, query.args)
+        return list(rows)
 
 
 class Reader:
