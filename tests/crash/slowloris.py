@@ -159,9 +159,11 @@ async def watch(port: int, pid: int, figures: Figures) -> None:
 
 async def _health(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    answer = await reader.read()
-    writer.close()
+    try:
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+    finally:
+        writer.close()
     assert answer.startswith(b"HTTP/1.1 200"), answer[:80]
 
 
@@ -170,6 +172,8 @@ async def _measure(port: int, pid: int, attack: Attack, figures: Figures, count:
     watching = asyncio.create_task(watch(port, pid, figures))
     await attack.run(count, time.monotonic() + seconds)
     watching.cancel()
+    await asyncio.wait({watching})
+    await asyncio.sleep(0.1)  # a connection that was given up half-way takes some turns of the loop to go
     with contextlib.suppress(AssertionError):
         until("closed connections", lambda: descriptors(pid) <= figures.descriptors_before, GONE_WITHIN_S)
     figures.descriptors_after, figures.kib_after = descriptors(pid), memory_kib(pid, "Rss")
