@@ -112,13 +112,12 @@ class Smoke:
         message = {"deviceId": device, "to": "628111222333", "text": TEXT}
         sent = self._client.ask("POST", "/api/messages/send-text", 201, message)
         self._tell("sent: 201")
-        for status in ("delivered", "read"):
-            told(
-                events,
-                "message.status",
-                lambda data, status=status: data["id"] == sent["id"] and data["status"] == status,
-            )
-            self._tell(status)
+        self._follow(sent["id"], "delivered", events)
+        self._follow(sent["id"], "read", events)
+
+    def _follow(self, message: str, status: str, events: Iterator[tuple[str, Any]]) -> None:
+        told(events, "message.status", lambda data: data["id"] == message and data["status"] == status)
+        self._tell(status)
 
     def _receive(self, device: str, events: Iterator[tuple[str, Any]]) -> None:
         path = f"/api/devices/{device}/sandbox/receive"
