@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds packaging/dist/wa-gateway, a folder that runs on any glibc >= 2.34 without Python, and its tarball.
+# Builds packaging/dist/wa-gateway, a folder that runs on any glibc >= 2.34 without Python, and its tarball,
+# which holds all that "install.sh install" needs without a network.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
@@ -23,16 +24,19 @@ export SOURCE_DATE_EPOCH
 
 "$python" -m PyInstaller --noconfirm --log-level WARN --workpath "$work/work" --distpath "$work/dist" packaging/appliance.spec
 made=$work/dist/wa-gateway
-cp -- LICENSE config.example.toml "$made/"
+version=$("$made/wa-gateway" version)
+version=${version##* }
+printf '%s\n' "$version" >"$made/VERSION"
+cp -- LICENSE config.example.toml install.sh "$made/"
 cp -- packaging/appliance.service "$made/wa-gateway.service"
 touch -d "@$began" -- "$made/wa-gateway"
 
-version=$("$made/wa-gateway" version)
-name=wa-gateway-${version##* }-linux-$(uname -m)
+name=wa-gateway-$version-linux-$(uname -m)
 tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
     --directory "$work/dist" --transform "s,^wa-gateway,$name," wa-gateway | gzip --no-name -6 >"$work/$name.tar.gz"
 
 rm -rf -- "$dist/wa-gateway"
 mv -- "$made" "$dist/wa-gateway"
 mv -- "$work/$name.tar.gz" "$dist/$name.tar.gz"
+(cd -- "$dist" && sha256sum -- *.tar.gz >SHA256SUMS)
 du -sh -- "$dist/wa-gateway" "$dist/$name.tar.gz"

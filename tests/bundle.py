@@ -19,8 +19,9 @@ def built() -> Path:
 
 
 def _sources() -> Iterator[Path]:
-    yield from (ROOT / "LICENSE", ROOT / "config.example.toml", ROOT / "packaging/requirements-test.lock")
-    for name in ("appliance.spec", "appliance.service", "build.sh"):
+    for name in ("LICENSE", "config.example.toml", "install.sh"):
+        yield ROOT / name
+    for name in ("appliance.spec", "appliance.service", "build.sh", "requirements-test.lock"):
         yield ROOT / "packaging" / name
     yield from (p for p in (ROOT / "appliance").rglob("*") if p.suffix in {".py", ".sql"})
     yield from (p for p in (ROOT / "web").rglob("*") if p.is_file())
