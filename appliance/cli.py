@@ -1,19 +1,31 @@
-"""The command line: serve, and the chores around it."""
+"""The command line: serve, and what one does beside serving.
+
+Each command reads in only what it needs; `parser` knows them all, and each names the function that does it.
+"""
 
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from appliance import __version__
 
-EXIT_USAGE = 2
+if TYPE_CHECKING:
+    from appliance.config import Config
+
 EXIT_REFUSED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+Run = Callable[[argparse.Namespace], int]
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 
 def main(arguments: list[str]) -> int:
     """Carry out a command; returns the exit code: 0 done, 1 refused or failed, 2 wrong usage or
-    configuration."""
+    configuration, 130 after Ctrl+C."""
     if arguments[:1] == ["session-worker"]:
         from appliance.engine.worker.main import worker_main
 
@@ -22,38 +34,63 @@ def main(arguments: list[str]) -> int:
         from appliance.engine.forkserver import fork_server_main
 
         return fork_server_main(arguments[1:])
-    options = _parser().parse_args(arguments)
-    command: str = options.command
-    if command == "version":
-        print(f"wa-gateway {__version__}")  # noqa: T201
-        return 0
-    return _with_config(command, options)
-
-
-def _with_config(command: str, options: argparse.Namespace) -> int:
-    from appliance.config import ConfigError, load
-
-    overrides = list(options.set)
-    if options.data_dir is not None:
-        overrides.append(f"data_dir={options.data_dir!r}")
+    options = parser().parse_args(arguments)
+    run: Run = options.run
     try:
-        config = load(options.config, os.environ, overrides)
-    except ConfigError as error:
-        return _refuse(str(error), EXIT_USAGE)
-    if command == "serve":
-        if config.engine.isolation == "inline":
-            from appliance.engine.environment import ensure_environment
+        return run(options)
+    except KeyboardInterrupt:
+        return _refuse("interrupted.", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing is left to be flushed at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
-            ensure_environment()
-        from appliance.runtime import run
 
-        return run(config)
-    if command == "user":
-        from appliance.chores import create_user
+def _with_config(run: "Callable[[Config, argparse.Namespace], int]") -> Run:
+    """A command that takes the configuration, which must be good."""
 
-        return create_user(config, options.email, options.name, admin=options.admin)
+    def with_config(options: argparse.Namespace) -> int:
+        from appliance.config import ConfigError, load
+
+        try:
+            config = load(options.config, os.environ, overrides(options))
+        except ConfigError as error:
+            return _refuse(str(error), EXIT_USAGE)
+        return run(config, options)
+
+    return with_config
+
+
+def overrides(options: argparse.Namespace) -> list[str]:
+    """What the command line says about settings, as `section.key=value` texts."""
+    data_dir = [] if options.data_dir is None else [f"data_dir={options.data_dir!r}"]
+    return [*options.set, *data_dir]
+
+
+def _version(_options: argparse.Namespace) -> int:
+    print(f"wa-gateway {__version__}")  # noqa: T201
+    return 0
+
+
+def _serve(config: "Config", _options: argparse.Namespace) -> int:
+    if config.engine.isolation == "inline":
+        from appliance.engine.environment import ensure_environment
+
+        ensure_environment()
+    from appliance.runtime import run
+
+    return run(config)
+
+
+def _check_config(_config: "Config", _options: argparse.Namespace) -> int:
     print("The configuration is good.")  # noqa: T201
     return 0
+
+
+def _user(config: "Config", options: argparse.Namespace) -> int:
+    from appliance.operations.users import run
+
+    return run(config, options)
 
 
 def _refuse(text: str, code: int) -> int:
@@ -61,28 +98,61 @@ def _refuse(text: str, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="wa-gateway", description="A WhatsApp HTTP gateway on this machine."
-    )
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    made = argparse.ArgumentParser(prog="wa-gateway", description="A WhatsApp HTTP gateway on this machine.")
+    common = _common()
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", parents=[common], help="run the gateway in the foreground")
+    serve.set_defaults(run=_with_config(_serve))
+    _add_check_config(commands, common)
+    _add_user(commands, common)
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(run=_version)
+    return made
+
+
+def _common() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, metavar="FILE", help="the TOML file with settings")
     common.add_argument("--data-dir", metavar="DIR", help="where everything is kept (default: data)")
     common.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one setting")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("serve", parents=[common], help="run the gateway in the foreground")
-    commands.add_parser(
+    return common
+
+
+def _add_check_config(commands: Commands, common: argparse.ArgumentParser) -> None:
+    check = commands.add_parser(
         "check-config", parents=[common], help="read the configuration and say whether it is good"
     )
-    commands.add_parser("version", help="print the version")
-    user = commands.add_parser("user", help="accounts").add_subparsers(
-        dest="user", required=True, metavar="ACTION"
-    )
-    create = user.add_parser("create", parents=[common], help="make an account and print its API key once")
+    check.set_defaults(run=_with_config(_check_config))
+
+
+def _add_user(commands: Commands, common: argparse.ArgumentParser) -> None:
+    user = commands.add_parser("user", help="accounts: list, create, password, disable, enable, delete")
+    actions = user.add_subparsers(dest="user", required=True, metavar="ACTION")
+
+    def action(name: str, text: str) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, parents=[common], help=text, description=_sentence(text))
+        made.set_defaults(run=_with_config(_user))
+        return made
+
+    action("list", "show every account")
+    create = action("create", "make an account and print its API key once")
     create.add_argument("--email", required=True)
-    create.add_argument("--name", default="")
-    create.add_argument(
-        "--password-stdin", action="store_true", required=True, help="read the password from stdin"
-    )
+    create.add_argument("--name", default="", help="how the account is called (default: from the email)")
     create.add_argument("--admin", action="store_true", help="the account may manage the gateway")
-    return parser
+    password = action("password", "give an account a new password and sign its browsers out")
+    for each in (create, password):
+        each.add_argument(
+            "--password-stdin", action="store_true", help="read the password from stdin, else ask for it"
+        )
+    disable = action("disable", "let neither key nor password of an account open anything")
+    enable = action("enable", "let a disabled account in again")
+    delete = action("delete", "delete an account with its devices, messages and webhooks")
+    for each in (password, disable, enable, delete):
+        each.add_argument("email", metavar="EMAIL")
+    delete.add_argument("--yes", action="store_true", help="do not ask again")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

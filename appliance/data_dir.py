@@ -31,3 +31,8 @@ def lock(path: Path) -> IO[str]:
     file.write(str(os.getpid()))
     file.flush()
     return file
+
+
+def database_path(folder: Path) -> Path:
+    """The database's file within the data directory."""
+    return folder / "gateway.db"

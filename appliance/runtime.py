@@ -13,7 +13,7 @@ from typing import Any
 
 import uvloop
 
-from appliance import chores, data_dir, heap, systemd
+from appliance import data_dir, heap, systemd
 from appliance.assets import AssetsMissing
 from appliance.config import Config
 from appliance.control import ControlSocket
@@ -22,6 +22,7 @@ from appliance.gateway.vault import VaultError
 from appliance.house import House, build
 from appliance.logs import LogTail, configure
 from appliance.model.errors import GatewayError
+from appliance.operations import asked
 from appliance.server import HttpServer, PortTaken, check_port
 from appliance.store import opening
 from appliance.store.database import Database
@@ -53,7 +54,7 @@ def run(config: Config, builder: Builder = build) -> int:
     try:
         with data_dir.lock(config.data):
             check_port(config.server.host, config.server.port)
-            database = chores.database_path(config.data)
+            database = data_dir.database_path(config.data)
             opened = opening.prepare(database, config.store)
             migrate(database, config.store)
             opening.begun(database)
@@ -69,7 +70,7 @@ def run(config: Config, builder: Builder = build) -> int:
 
 
 async def _live(config: Config, opened: Opening, builder: Builder, tail: LogTail) -> int:
-    db = Database(chores.database_path(config.data), config.store)
+    db = Database(data_dir.database_path(config.data), config.store)
     await db.open()
     try:
         house = builder(config, db, opened)
@@ -98,7 +99,7 @@ class Life:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
         started_at = time.monotonic()
-        control = ControlSocket(self._config.data, {"user-create": self._create_user})
+        control = ControlSocket(self._config.data, asked.commands(self._house))
         server = HttpServer(self._house.app, self._config.server.host, self._config.server.port)
         try:
             await self._open()
@@ -180,9 +181,6 @@ class Life:
                 await asyncio.wait_for(self._house.db.transaction(lambda _tx: None), WATCHDOG_PROBE_S)
             systemd.notify("WATCHDOG=1")
             await asyncio.sleep(every_s)
-
-    async def _create_user(self, details: dict[str, Any]) -> dict[str, Any]:
-        return await chores.create_account(self._house.gateway.accounts, details)
 
     def _greet(self) -> None:
         """Say where to go, on the terminal of whoever started it; the setup token itself only on a

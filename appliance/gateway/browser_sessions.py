@@ -84,6 +84,10 @@ class BrowserSessions:
             lambda tx: browser_sessions.delete_others(tx, session.account_id, session.token_hash)
         )
 
+    async def end_all(self, account_id: str) -> int:
+        """Sign the account out everywhere; returns how many sessions ended."""
+        return await self._db.transaction(lambda tx: browser_sessions.delete_all(tx, account_id))
+
 
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()

@@ -9,8 +9,8 @@ from appliance.model.errors import NotFound
 class People:
     """Changes accounts together with their devices.
 
-    `admin` is who asks: nobody does this to themselves. Every method raises NotFound for an account that
-    does not exist, and AccountRefused.
+    `admin` is who asks, None for whoever holds the machine: nobody does this to themselves. Every method
+    raises NotFound for an account that does not exist, and AccountRefused.
     """
 
     def __init__(self, accounts: Accounts, devices: DeviceManager) -> None:
@@ -23,7 +23,7 @@ class People:
             raise NotFound("There is no such account.")
         return account
 
-    async def disable(self, admin: Account, account_id: str) -> None:
+    async def disable(self, admin: Account | None, account_id: str) -> None:
         """Shut the account out; its devices disconnect and stay linked."""
         await self._other(admin, account_id)
         await self._accounts.set_disabled(account_id, disabled=True)
@@ -35,7 +35,7 @@ class People:
         await self.get(account_id)
         await self._accounts.set_disabled(account_id, disabled=False)
 
-    async def delete(self, admin: Account, account_id: str) -> int:
+    async def delete(self, admin: Account | None, account_id: str) -> int:
         """Delete the account with its devices, messages and webhooks; returns how many of its devices
         WhatsApp could not be told to unlink."""
         await self._other(admin, account_id)
@@ -47,7 +47,7 @@ class People:
         await self._accounts.delete(account_id)
         return still_linked
 
-    async def _other(self, admin: Account, account_id: str) -> Account:
-        if admin.id == account_id:
+    async def _other(self, admin: Account | None, account_id: str) -> Account:
+        if admin is not None and admin.id == account_id:
             raise AccountRefused("own_account", "Not your own account.", "")
         return await self.get(account_id)

@@ -40,8 +40,9 @@ def delete_one(tx: Transaction, account_id: str, token_hash: bytes) -> bool:
     return tx.run(sql, account_id, token_hash) == 1
 
 
-def delete_all(tx: Transaction, account_id: str) -> None:
-    tx.run("DELETE FROM browser_sessions WHERE account_id = ?", account_id)
+def delete_all(tx: Transaction, account_id: str) -> int:
+    """Sign the account out everywhere; returns how many sessions were ended."""
+    return tx.run("DELETE FROM browser_sessions WHERE account_id = ?", account_id)
 
 
 def delete_others(tx: Transaction, account_id: str, kept: bytes) -> int:

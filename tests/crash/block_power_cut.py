@@ -30,7 +30,7 @@ from crash.tape import LEFT, SECTOR
 from hook import Post, receiving
 from running import Account, Running, until
 
-from appliance import chores
+from appliance import data_dir
 
 DISK_MIB = 96
 TRAFFIC_S = 8.0
@@ -184,7 +184,7 @@ def _traffic(data: Path, traffic_s: float) -> Recording:
 
 
 def _faults(data: Path, recording: Recording, moment: int, *, starts: bool) -> list[str]:
-    path, ledger = chores.database_path(data), recording.ledger
+    path, ledger = data_dir.database_path(data), recording.ledger
     found = [
         f"file lost: {name}"
         for name, content in recording.secrets.items()

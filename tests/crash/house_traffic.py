@@ -15,7 +15,7 @@ from clock import HandClock
 from delivery_rig import eventually
 from receiver import Received, Receiver
 
-from appliance import chores
+from appliance import data_dir
 from appliance.config import Config
 from appliance.engine.base import Applied, Incoming, MessageIn
 from appliance.gateway.drafts import Draft
@@ -121,7 +121,7 @@ class Traffic:
     @asynccontextmanager
     async def _living(self, setup: list[str]) -> AsyncIterator[House]:
         """The house without its HTTP server."""
-        path = chores.database_path(self._config.data)
+        path = data_dir.database_path(self._config.data)
         migrate(path, self._config.store)
         db = Database(path, self._config.store)
         await db.open()

@@ -23,7 +23,7 @@ from crash import aftermath, vfs
 from crash.house_traffic import Ledger, Traffic
 from crash.tape import Disk, Tape
 
-from appliance import chores
+from appliance import data_dir
 from appliance.model.errors import GatewayError
 
 ROUNDS = 120
@@ -103,7 +103,7 @@ def _restore(folder: Path, disk: Disk, chance: random.Random) -> None:
 
 
 def _faults(folder: Path, ledger: Ledger, position: int) -> list[str]:
-    path = chores.database_path(folder)
+    path = data_dir.database_path(folder)
     try:
         asyncio.run(aftermath.boot(path, ledger))
         return aftermath.faults(path, ledger, position)

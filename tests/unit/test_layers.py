@@ -15,7 +15,7 @@ MAY = {
     "api": {"api", "gateway", "store", "model", "assets", "form_stream", "engine.base"},
     "dashboard": {"dashboard", "gateway", "store", "model", "assets", "form_stream"},
 }
-ROOT = {"__main__", "cli", "runtime", "house", "server", "chores", "control", "config"}
+ROOT = {"__main__", "cli", "runtime", "house", "server", "operations", "control", "config"}
 ONLY_IN = {
     "neonize": ("engine/worker/",),
     "sqlite3": ("store/",),
@@ -25,7 +25,7 @@ ONLY_IN = {
     "aiohttp": ("gateway/deliver", "gateway/destinations", "gateway/media", "gateway/http_client"),
     "google": ("engine/worker/",),
 }
-LAZY = {"cli.py", "engine/factory.py"}
+LAZY = {"cli.py", "operations/asking.py", "engine/factory.py"}
 
 
 def modules() -> list[Path]:

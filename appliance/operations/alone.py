@@ -1,0 +1,64 @@
+"""The house without its doors, for a command that changes something while no gateway runs."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from appliance import data_dir
+from appliance.assets import AssetsMissing
+from appliance.config import Config
+from appliance.gateway.allow_list import AllowEntryInvalid
+from appliance.gateway.vault import VaultError
+from appliance.house import House, build
+from appliance.model.errors import GatewayError
+from appliance.operations import asked
+from appliance.store import opening
+from appliance.store.database import Database
+from appliance.store.migrate import SchemaTooNew, migrate
+
+CANNOT = (data_dir.DataDirInUse, SchemaTooNew, VaultError, AssetsMissing, AllowEntryInvalid, OSError)
+
+
+def do_alone(config: Config, command: str, details: dict[str, Any]) -> dict[str, Any]:
+    """Do what a running gateway would be asked to do; returns its answer, `{"error": …}` when refused."""
+    # What the parts log is for whoever runs the gateway, not for whoever types a command.
+    logging.getLogger("appliance").setLevel(logging.ERROR)
+    try:
+        return asyncio.run(_do(config, command, details))
+    except CANNOT as error:
+        return {"error": str(error)}
+
+
+async def _do(config: Config, command: str, details: dict[str, Any]) -> dict[str, Any]:
+    async with alone(config) as house:
+        try:
+            return await asked.commands(house)[command](details)
+        except GatewayError as error:
+            return {"error": error.detail}
+
+
+@asynccontextmanager
+async def alone(config: Config) -> AsyncIterator[House]:
+    """Every part over the data directory, which is held meanwhile; nothing listens, no session starts.
+
+    Raises DataDirInUse, SchemaTooNew, VaultError, AssetsMissing, AllowEntryInvalid.
+    """
+    with data_dir.lock(config.data):
+        path = data_dir.database_path(config.data)
+        opened = opening.prepare(path, config.store)
+        migrate(path, config.store)
+        opening.begun(path)
+        db = Database(path, config.store)
+        await db.open()
+        try:
+            house = build(config, db, opened)
+            try:
+                await house.open()
+                yield house
+            finally:
+                house.close()
+        finally:
+            await db.close()
+        opening.ended(path)

@@ -1,0 +1,39 @@
+"""One way for every command that changes something: the running gateway does it, else the house without its
+doors."""
+
+import sys
+from typing import Any
+
+from appliance import control
+from appliance.config import Config
+
+
+class Refused(Exception):
+    """What was asked for was not done; the message says why."""
+
+
+def ask(config: Config, command: str, **details: Any) -> dict[str, Any]:
+    """Have the command done by whoever holds the data directory; returns its answer. Raises Refused."""
+    try:
+        answer = control.ask(config.data, command, **details)
+    except (OSError, ValueError) as error:
+        raise Refused(f"the running gateway did not answer: {error}.") from None
+    if answer is None:
+        # Reading in the whole house takes a second, which asking a running gateway need not wait for.
+        from appliance.operations.alone import do_alone
+
+        answer = do_alone(config, command, details)
+    if "error" in answer:
+        raise Refused(str(answer["error"]))
+    return answer
+
+
+def say(text: str) -> None:
+    """The command's answer, on stdout."""
+    print(text)  # noqa: T201
+
+
+def refuse(text: object, code: int = 1) -> int:
+    """Say on stderr why a command did not succeed; returns the exit code."""
+    print(f"wa-gateway: {text}", file=sys.stderr)  # noqa: T201
+    return code
