@@ -64,6 +64,7 @@ def me(url: str, key: str) -> int:
 
 
 def test_accounts_beside_the_running_gateway(shared: Running) -> None:
+    shared.account(admin=True)
     email = "beside@example.test"
     key = create(shared.data, email, "--name=Beside")
     assert me(shared.url, key) == 200
