@@ -23,6 +23,7 @@ NAMES = (
     "sending",
     "webhooks",
     "events",
+    "reading",
     "rate-limits",
     "sandbox",
     "about",

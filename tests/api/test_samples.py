@@ -131,6 +131,20 @@ def test_a_file_is_sent(account: Account, tmp_path: Path, end: str) -> None:
     assert sent["fileLength"] == str(len(invoice))
 
 
+@in_each_language
+def test_messages_are_searched_page_by_page(account: Account, tmp_path: Path, end: str) -> None:
+    device = account.device()
+    wanted = {f"The invoice of October {number}" for number in range(60)}
+    for text in [*wanted, "An invoice of May"]:
+        account.ok("POST", f"/devices/{device}/sandbox/receive", {"text": text})
+    code, said = result("search-messages", end, environment(account, device), tmp_path)
+    assert code == 0, said
+    found = set(re.findall(r"The invoice of October \d+", said))
+    # One request of curl's is one page.
+    assert len(found) == 50 if end == ".sh" else found == wanted
+    assert "of May" not in said
+
+
 class Hurdles:
     """A road to the gateway on which the first answer gets lost and the second request is one too many."""
 
