@@ -98,6 +98,12 @@ def fault_of(copy: Path) -> str | None:
     return None if said == "ok" else str(said)
 
 
+def schema_of(copy: Path) -> int:
+    """The number of its schema. Raises sqlite3.Error."""
+    with contextlib.closing(read_only(copy)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
 def read_only(path: Path, *, unchanging: bool = False) -> sqlite3.Connection:
     """A connection that cannot change the file, not even by tidying up its log; `unchanging` also leaves the
     log unread. Raises sqlite3.Error."""

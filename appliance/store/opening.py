@@ -17,6 +17,7 @@ from appliance.store.backup import read_only, stored
 from appliance.store.database import StoreSettings, connect
 from appliance.store.last_stop import LastStop
 from appliance.store.log_check import log_damage
+from appliance.store.migrate import refuse_newer
 from appliance.store.recovery import Recovery, accept_cut, finish, recover
 from appliance.store.trouble import Trouble, trouble_of
 
@@ -39,8 +40,10 @@ class Opening(msgspec.Struct, frozen=True):
 def prepare(database: Path, settings: StoreSettings) -> Opening:
     """Look at the database, and replace it if it is damaged. `begun` must follow when its schema stands.
 
-    Raises OSError, sqlite3.Error when it cannot be read or the replacement cannot be written.
+    Raises SchemaTooNew before anything is changed, and OSError, sqlite3.Error when it cannot be read or the
+    replacement cannot be written.
     """
+    refuse_newer(database)
     stop = LastStop.SUSPECT if finish(database) else last_stop.of(database)
     if stop is LastStop.NONE and not database.exists() and not stored(database):
         return Opening(stop)

@@ -157,7 +157,7 @@ def _restored(database: Path, draft: Path) -> backup.Backup | None:
     """Copy the newest backup that is good and that this version can read."""
     for candidate in backup.stored(database):
         fault = backup.fault_of(candidate.path)
-        if fault is None and _version(candidate.path) <= migrations()[-1][0]:
+        if fault is None and backup.schema_of(candidate.path) <= migrations()[-1][0]:
             shutil.copyfile(candidate.path, draft)
             return candidate
         log.error("backup_unusable", extra={"backup": candidate.path.name, "fault": fault or "newer schema"})
@@ -174,14 +174,9 @@ def _schema_of(damaged: Path) -> int:
     if not damaged.exists() or not damaged.stat().st_size:
         return 0
     try:
-        return _version(damaged)
+        return backup.schema_of(damaged)
     except (sqlite3.Error, OSError):
         return 0
-
-
-def _version(path: Path) -> int:
-    with contextlib.closing(backup.read_only(path)) as connection:
-        return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def adjust(connection: sqlite3.Connection, now_ms: int) -> None:

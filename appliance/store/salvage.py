@@ -18,9 +18,9 @@ from appliance.store.borrowed_schema import copy_with_schema, has_schema
 
 log = logging.getLogger(__name__)
 
-LEFT_BEHIND = {"worker_marks", "browser_sessions", "stream_tickets"}
+LEFT_BEHIND = {"worker_marks", "browser_sessions", "stream_tickets", "schema_history"}
 """Marks say that an event was applied; what it did may be lost, and applying it again changes nothing that is
-there. Logins are asked for again."""
+there. Logins are asked for again. The fresh schema has a history of its own."""
 
 _LEAST = -(1 << 63)
 _FURTHEST = 1 << 61

@@ -81,10 +81,13 @@ def migrate_watched(path: Path, folder: Path, kill_at: int) -> int:
 
 
 def content(path: Path) -> list[str]:
-    """Schema and rows, as SQL."""
+    """Schema and rows, as SQL, without when the steps were taken."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        return list(connection.iterdump())
+        connection.execute("UPDATE schema_history SET applied_at = 0")
+        found = list(connection.iterdump())
+        connection.rollback()
+        return found
 
 
 def version(path: Path) -> int:

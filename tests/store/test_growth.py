@@ -51,6 +51,7 @@ BOUNDS = {
     "attempts": "cascade from deliveries",
     "stream_tickets": "expiry.short_lived: when they expire",
     "dead_letters": "dead_letters.KEPT",
+    "schema_history": "one row for each version that changed the schema",
 }
 LISTS = [
     Filters(),
