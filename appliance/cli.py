@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+CONFIG_VARIABLE = "WA_GATEWAY_CONFIG"
+"""Names the settings file when --config does not: so an installed gateway's commands find its settings."""
 
 Run = Callable[[argparse.Namespace], int]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
@@ -34,7 +36,7 @@ def main(arguments: list[str]) -> int:
         from appliance.engine.forkserver import fork_server_main
 
         return fork_server_main(arguments[1:])
-    options = parser().parse_args(arguments)
+    options = parser(os.environ.pop(CONFIG_VARIABLE, None)).parse_args(arguments)
     run: Run = options.run
     try:
         return run(options)
@@ -93,28 +95,40 @@ def _user(config: "Config", options: argparse.Namespace) -> int:
     return run(config, options)
 
 
+def _healthcheck(config: "Config", _options: argparse.Namespace) -> int:
+    from appliance.operations.healthcheck import healthcheck
+
+    return healthcheck(config)
+
+
 def _refuse(text: str, code: int) -> int:
     print(f"wa-gateway: {text}", file=sys.stderr)  # noqa: T201
     return code
 
 
-def parser() -> argparse.ArgumentParser:
-    """Every command with its options."""
+def parser(config_file: str | None = None) -> argparse.ArgumentParser:
+    """Every command with its options; `config_file` is read where --config names no other."""
     made = argparse.ArgumentParser(prog="wa-gateway", description="A WhatsApp HTTP gateway on this machine.")
-    common = _common()
+    common = _common(config_file)
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", parents=[common], help="run the gateway in the foreground")
     serve.set_defaults(run=_with_config(_serve))
     _add_check_config(commands, common)
     _add_user(commands, common)
+    healthcheck = commands.add_parser(
+        "healthcheck", parents=[common], help="ask the running gateway whether it is ready"
+    )
+    healthcheck.set_defaults(run=_with_config(_healthcheck))
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     return made
 
 
-def _common() -> argparse.ArgumentParser:
+def _common(config_file: str | None) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", type=Path, metavar="FILE", help="the TOML file with settings")
+    common.add_argument(
+        "--config", type=Path, metavar="FILE", default=config_file, help="the TOML file with settings"
+    )
     common.add_argument("--data-dir", metavar="DIR", help="where everything is kept (default: data)")
     common.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one setting")
     return common
