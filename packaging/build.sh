@@ -27,7 +27,8 @@ made=$work/dist/wa-gateway
 version=$("$made/wa-gateway" version)
 version=${version##* }
 printf '%s\n' "$version" >"$made/VERSION"
-cp -- LICENSE config.example.toml install.sh "$made/"
+cp -- LICENSE config.example.toml packaging/upgrade.sh packaging/health.sh "$made/"
+cp -- packaging/appliance.sh "$made/install.sh"
 cp -- packaging/appliance.service "$made/wa-gateway.service"
 touch -d "@$began" -- "$made/wa-gateway"
 
