@@ -27,6 +27,7 @@ from appliance.engine.base import (
     StateChanged,
 )
 from appliance.engine.launcher import Launcher
+from appliance.engine.library_file import LibraryError
 from appliance.engine.link import Link
 from appliance.model.device import ENDED, DeviceStatus
 
@@ -58,7 +59,7 @@ class RealSession:
         spec: SessionSpec,
         launcher: Launcher,
         sink: EventSink,
-        recover: Callable[[SessionSpec], Awaitable[None]],
+        prepare: Callable[[SessionSpec], Awaitable[None]],
         transfers: asyncio.Semaphore,
         deadlines: Deadlines,
         proxy: str | None,
@@ -66,7 +67,7 @@ class RealSession:
         self._spec = spec
         self._launcher = launcher
         self._sink = sink
-        self._recover = recover
+        self._prepare = prepare
         self._transfers = transfers
         self._deadlines = deadlines
         self._proxy = proxy
@@ -190,6 +191,12 @@ class RealSession:
             began = time.monotonic()
             try:
                 await self._one_worker()
+            except LibraryError as error:
+                log.critical(
+                    "engine_library_refused", extra={"device": self._spec.device_id, "error": str(error)}
+                )
+                self._tell(StateChanged(self._away_status(), "library_damaged"))
+                backoff.slow()
             except Exception:
                 log.exception("session_failed", extra={"device": self._spec.device_id})
             if self._is_over():
@@ -211,7 +218,7 @@ class RealSession:
         )
         self._reason = None
         self._away_since = time.monotonic()
-        await self._recover(self._spec)
+        await self._prepare(self._spec)
         self._link = link = await Link.launch(self._launcher, start, self._arrived)
         try:
             await self._watch(link)

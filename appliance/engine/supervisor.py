@@ -11,6 +11,7 @@ from functools import partial
 from appliance.engine import lock, spool
 from appliance.engine.base import Applied, EventSink, Incoming, SessionSpec
 from appliance.engine.launcher import Launcher
+from appliance.engine.library_file import LibraryFile
 from appliance.engine.session import Deadlines, RealSession
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class RealEngine:
         self._transfers = asyncio.Semaphore(_TRANSFERS)
         self._sessions: weakref.WeakSet[RealSession] = weakref.WeakSet()
         self._sink: EventSink | None = None
+        self._library: LibraryFile | None = None
 
     async def open(self, sink: EventSink) -> None:
         self._sink = sink
@@ -71,7 +73,7 @@ class RealEngine:
             spec,
             self._launcher,
             self._given,
-            self.recover,
+            self._prepare,
             self._transfers,
             self._deadlines,
             self._proxy,
@@ -89,6 +91,13 @@ class RealEngine:
     async def close(self) -> None:
         await asyncio.gather(*(session.stop() for session in list(self._sessions)))
         await self._launcher.close()
+
+    async def _prepare(self, spec: SessionSpec) -> None:
+        """What must be done before a worker is started. Raises LibraryError."""
+        await self.recover(spec)
+        if self._library is None:
+            self._library = LibraryFile.here()
+        await self._library.check_once()
 
     async def _given(self, incoming: Incoming) -> None:
         if self._sink is None:

@@ -6,15 +6,10 @@ library. Signatures: goneonize/main.go of neonize 0.5.2.
 """
 
 import ctypes
-import importlib.util
-import platform
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-VERSION = "0.5.2"
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+from appliance.engine.library_file import VERSION, LibraryError, LibraryFile
 
 _BYTES = ctypes.c_char_p
 _INT = ctypes.c_int
@@ -22,10 +17,6 @@ _POINTER = ctypes.c_void_p
 _TEXT_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
 _EVENT_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
 _LOG_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int)
-
-
-class LibraryError(RuntimeError):
-    """The Go library is missing or has another version than this program was written for."""
 
 
 class _Block(ctypes.Structure):
@@ -78,7 +69,7 @@ class Library:
 
     def __init__(self) -> None:
         """Load the shared library; after that the process must never fork. Raises LibraryError."""
-        path = _home() / f"neonize-linux-{_ARCHITECTURES.get(platform.machine(), platform.machine())}.so"
+        path = LibraryFile.here().path
         try:
             self._go = ctypes.CDLL(str(path))
         except OSError as error:
@@ -154,13 +145,6 @@ class Library:
         self._go.GetVersion.restype = ctypes.c_char_p
         self._go.FreeBytesStruct.argtypes, self._go.FreeBytesStruct.restype = [_BLOCK], None
         self._go.FreeString.argtypes, self._go.FreeString.restype = [_POINTER], None
-
-
-def _home() -> Path:
-    spec = importlib.util.find_spec("neonize")
-    if spec is None or not spec.submodule_search_locations:
-        raise LibraryError("neonize is not installed")
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _text(pointer: int) -> str:
