@@ -60,3 +60,56 @@ window.addEventListener("pageshow", () => {
 
 document.addEventListener("htmx:afterSwap", (event) => showLocalTimes(event.target));
 showLocalTimes(document);
+
+// A browser opens only six connections to a host over plain HTTP. So a page that nobody sees gives its stream
+// back; shown again, it opens another, which begins with a hint to look at everything anew.
+class SeenEventSource extends EventTarget {
+  #url;
+  #names = new Set();
+  #source = null;
+  #follow = () => (document.hidden ? this.#rest() : this.#open());
+  #pass = (event) => this.dispatchEvent(new MessageEvent(event.type, { data: event.data }));
+
+  constructor(url) {
+    super();
+    this.#url = url;
+    this.readyState = EventSource.CONNECTING;
+    document.addEventListener("visibilitychange", this.#follow);
+    this.#follow();
+  }
+
+  addEventListener(name, ...rest) {
+    super.addEventListener(name, ...rest);
+    this.#names.add(name);
+    this.#source?.addEventListener(name, this.#pass);
+  }
+
+  close() {
+    this.readyState = EventSource.CLOSED;
+    document.removeEventListener("visibilitychange", this.#follow);
+    this.#source?.close();
+  }
+
+  #open() {
+    if (this.#source) return;
+    this.#source = new EventSource(this.#url, { withCredentials: true });
+    for (const name of this.#names) this.#source.addEventListener(name, this.#pass);
+    this.#source.onopen = (event) => this.#become(EventSource.OPEN, this.onopen, event);
+    this.#source.onerror = (event) => this.#become(this.#source.readyState, this.onerror, event);
+  }
+
+  #rest() {
+    this.#source?.close();
+    this.#source = null;
+    this.readyState = EventSource.CONNECTING;
+  }
+
+  // Whoever hears that this one is closed makes another.
+  #become(state, told, event) {
+    if (state === EventSource.CLOSED) this.close();
+    this.readyState = state;
+    told?.(event);
+  }
+}
+
+if (window.htmx) htmx.createEventSource = (url) => new SeenEventSource(url);
