@@ -25,6 +25,7 @@ from appliance.gateway.downloads import Downloads
 from appliance.gateway.drains import Drains
 from appliance.gateway.events import EventLog
 from appliance.gateway.fanout import Fanout
+from appliance.gateway.figures import Counting
 from appliance.gateway.gateway import Gateway
 from appliance.gateway.http_client import Lookup
 from appliance.gateway.inbound import Inbound
@@ -32,6 +33,7 @@ from appliance.gateway.incoming_messages import IncomingMessages
 from appliance.gateway.installation import Installation
 from appliance.gateway.invites import Invites
 from appliance.gateway.limits import RateLimits
+from appliance.gateway.loop_lag import LoopLag
 from appliance.gateway.media import Media
 from appliance.gateway.media_fetch import Fetcher
 from appliance.gateway.media_links import MediaLinks
@@ -71,6 +73,7 @@ class House:
     backups: Backups
     care: StoreCare
     engines: Engines
+    lag: LoopLag
     setup_token: SetupToken
     readiness: Readiness
     app: App
@@ -105,6 +108,7 @@ class House:
             "backups": self.backups.run(),
             "store-care": self.care.run(),
         }
+            "loop-lag": self.lag.run(),
 
     def close(self) -> None:
         self.gateway.accounts.close()
@@ -160,6 +164,18 @@ def build(
         people=People(accounts, devices),
         devices=devices,
         outbox=Outbox(db, clock, devices, drains, limits, config.limits, care.refuse_when_low),
+    inbound, lag = Inbound(db, clock, states, messages, receipts, drains), LoopLag()
+    counting = Counting(
+        drains=drains,
+        receipts=receipts,
+        incoming=messages,
+        inbound=inbound,
+        deliveries=deliveries,
+        writer=lambda: db.figures,
+        lag=lag,
+        worker_lives=real.lives,
+        helpers=real.processes,
+    )
         media=media,
         events=events,
         webhooks=webhooks,
@@ -173,7 +189,7 @@ def build(
     dashboard = pages.router(gateway, assets, DashboardSettings(config.server.public_url))
     app = build_app(
         gateway,
-        System(readiness, versions(), care.state),
+        System(readiness, versions(), care.state, counting, config.metrics.public),
         public_url=config.server.public_url,
         dashboard=dashboard,
         documents=docs.handlers(assets),
@@ -183,7 +199,7 @@ def build(
         db=db,
         gateway=gateway,
         states=states,
-        inbound=Inbound(db, clock, states, messages, receipts, drains),
+        inbound=inbound,
         drains=drains,
         deliveries=deliveries,
         downloads=downloads,
@@ -204,6 +220,7 @@ def base_url_of(config: Config) -> str:
     if config.server.public_url:
         return config.server.public_url.rstrip("/")
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+        lag=lag,
     return f"http://{host}:{config.server.port}"
 
 

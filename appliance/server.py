@@ -22,6 +22,7 @@ from appliance.api.frame import Frame
 from appliance.api.routes import API, FIXED
 from appliance.api.streams import Streams
 from appliance.api.system import System
+from appliance.api.request_figures import RequestFigures
 from appliance.gateway.gateway import Gateway
 from appliance.model.errors import GatewayError
 from appliance.store.database import Database
@@ -90,7 +91,7 @@ def build_app(
     documents: Sequence[Any] = (),
 ) -> App:
     """The whole application. `documents` are the handlers of the docs, `dashboard` the pages for people."""
-    streams = Streams(gateway.events)
+    streams, requests = Streams(gateway.events), RequestFigures()
     gateway.accounts.on_key_rotated.append(streams.end_of)
     litestar = Litestar(
         route_handlers=[
@@ -108,10 +109,11 @@ def build_app(
         },
         state=State({"streams": streams}, deep_copy=False),
         exception_handlers=problems.HANDLERS,
+            "requests": Provide(lambda: requests, sync_to_thread=False, use_cache=True),
         openapi_config=None,
         logging_config=None,
     )
-    return App(Frame(litestar, public_url), streams)
+    return App(Frame(BelowApi(litestar, API), public_url, requests), streams)
 
 
 def _api_router(path: str, handlers: Sequence[Any]) -> Router:
@@ -174,8 +176,25 @@ class HttpServer:
 
     async def serving(self) -> None:
         """Runs as long as the server does. Raises ServerFailed when it ends by itself."""
-        assert self._task is not None
-        await asyncio.shield(self._task)
+        task = None
+        while task is not self._task:
+            task = self._task
+            assert task is not None
+            await asyncio.shield(task)
+
+    async def replace(self, pair: Pair) -> None:
+        """Serve with another pair, which can be used. For a moment both are listened with; then requests are
+        finished with the old one, and streams end and are opened again by who reads them."""
+        self._pair, old, old_task = pair, self._server, self._task
+        if old_task is None:
+            self._server = self._made()
+            return
+        self._server = self._made()
+        self._task = asyncio.create_task(self._server.serve(), name="granian")
+        await self._shows(pair)
+        self._replaced = [task for task in self._replaced if not task.done()] + [old_task]
+        old.stop()  # type: ignore[no-untyped-call]
+        self._app.streams.end_all()
 
     async def stop(self) -> None:
         """End the streams, let requests finish, and after DRAIN_S end those that do not."""

@@ -1,6 +1,8 @@
-"""What is put around every request: an id, the address links begin with, a bounded wait for the body."""
+"""What is put around every request: an id, the address links begin with, a bounded wait for the body; and
+that it is counted."""
 
 import random
+import time
 from typing import Any, cast
 
 from litestar import Request
@@ -8,27 +10,33 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from appliance.api.body_watch import BodyWatches
+from appliance.api.request_figures import RequestFigures
 
 
 class Frame:
     """The outermost ASGI application. `public_url` is the address people reach us by; None: the request's
-    own."""
+    own. `figures` is where requests are counted."""
 
-    def __init__(self, app: ASGIApp, public_url: str | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, public_url: str | None = None, figures: RequestFigures | None = None
+    ) -> None:
         self._app = app
         self._watches = BodyWatches()
         self._public_url = public_url.rstrip("/") if public_url else None
+        self._figures = figures or RequestFigures()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        began = time.monotonic()
         request_id = f"{random.getrandbits(64):016x}"
         state: dict[str, Any] = {
             "request_id": request_id,
             "base_url": self._public_url or own_url(scope),
             "headers": [],
             "rate_headers": None,
+            "refusal": None,
         }
         scope["state"] = state
         stamp = (b"x-request-id", request_id.encode())
@@ -39,6 +47,8 @@ class Frame:
                 if (rate_headers := state["rate_headers"]) is not None:
                     headers += rate_headers()
                 message["headers"] = headers
+                seconds = time.monotonic() - began
+                self._figures.note(scope["path"], message["status"], seconds, state["refusal"])
             await send(message)
 
         await self._app(scope, cast("Receive", self._watches.of(receive)), send_stamped)

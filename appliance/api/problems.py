@@ -159,6 +159,7 @@ def answer(request: Request[Any, Any, Any], error: GatewayError) -> Response[byt
     """The answer to a refused request."""
     state = request.scope["state"]
     status = status_of(error)
+    state["refusal"] = error.code
     body = msgspec.json.encode(document(error, state["base_url"], state["request_id"]))
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=response_headers(error, status))
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from appliance.api import account, devices, events, media, messages, sandbox, system, webhooks
+from appliance.api import account, devices, events, media, messages, metrics, sandbox, system, webhooks
 
 API: list[Any] = [
     account.me,
@@ -49,6 +49,6 @@ FIXED: list[Any] = [
     system.index,
     system.healthz,
     system.readyz,
-    system.metrics,
+    metrics.metrics,
 ]
 """These have one address each."""

@@ -30,7 +30,8 @@ class Pending(msgspec.Struct):
 
 
 class Link:
-    """One worker from launch to death. Everything it wrote is read, also after it has died."""
+    """One worker from launch to death. Everything it wrote is read, also after it has died. `was_killed`: it
+    hung, or said what cannot be read."""
 
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Link:
         self._numbers = itertools.count(1)
         self._pending: dict[int, Pending] = {}
         self._open = True
+        self.was_killed = False
         self._life = asyncio.create_task(self._live(), name=f"worker {process.pid}")
 
     @classmethod
@@ -100,6 +102,7 @@ class Link:
         self._write(wire.Ack(seq))
 
     def kill(self) -> None:
+        self.was_killed = True
         self._process.kill()
 
     async def ended(self) -> None:

@@ -30,6 +30,7 @@ from appliance.engine.launcher import Launcher
 from appliance.engine.library_file import LibraryError
 from appliance.engine.link import Link
 from appliance.model.device import ENDED, DeviceStatus
+from appliance.model.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ class Deadlines(msgspec.Struct, frozen=True):
 
 
 class RealSession:
-    """One device's connection to WhatsApp, in a worker of its own."""
+    """One device's connection to WhatsApp, in a worker of its own. `lives` counts workers that were
+    `restarted` or `killed`."""
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class RealSession:
         transfers: asyncio.Semaphore,
         deadlines: Deadlines,
         proxy: str | None,
+        lives: Tally,
     ) -> None:
         self._spec = spec
         self._launcher = launcher
@@ -71,6 +74,7 @@ class RealSession:
         self._transfers = transfers
         self._deadlines = deadlines
         self._proxy = proxy
+        self._lives = lives
         self._status = DeviceStatus.DISCONNECTED
         self._away_since = 0.0
         self._linked = spec.linked
@@ -84,6 +88,10 @@ class RealSession:
         self._stopping = False
         self._one_send = asyncio.Lock()
         self._one_transfer = asyncio.Lock()
+
+    @property
+    def device_id(self) -> str:
+        return self._spec.device_id
 
     @property
     def worker_pid(self) -> int | None:
@@ -205,6 +213,7 @@ class RealSession:
                 self._tell(StateChanged(self._away_status(), "worker_ended"))
             if self._reason == "replaced":
                 backoff.slow()
+            self._lives.add(self._spec.device_id, "restarted")
             await asyncio.sleep(backoff.next_s(time.monotonic() - began))
 
     async def _one_worker(self) -> None:
@@ -224,6 +233,8 @@ class RealSession:
             await self._watch(link)
         finally:
             self._link = None
+            if link.was_killed:
+                self._lives.add(self._spec.device_id, "killed")
 
     async def _watch(self, link: Link) -> None:
         """Returns when the worker is dead; ends one that has been away from WhatsApp for too long."""

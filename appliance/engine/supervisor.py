@@ -10,9 +10,10 @@ from functools import partial
 
 from appliance.engine import lock, spool
 from appliance.engine.base import Applied, EventSink, Incoming, SessionSpec
-from appliance.engine.launcher import Launcher
+from appliance.engine.launcher import ForkServerLauncher, Launcher
 from appliance.engine.library_file import LibraryFile
 from appliance.engine.session import Deadlines, RealSession
+from appliance.model.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ _OURS = (
 
 
 class RealEngine:
-    """Makes sessions, keeps what their workers left behind, and ends them all."""
+    """Makes sessions, keeps what their workers left behind, and ends them all. `lives` counts workers that
+    were `restarted` or `killed`, by device."""
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class RealEngine:
         self._sessions: weakref.WeakSet[RealSession] = weakref.WeakSet()
         self._sink: EventSink | None = None
         self._library: LibraryFile | None = None
+        self.lives = Tally()
 
     async def open(self, sink: EventSink) -> None:
         self._sink = sink
@@ -77,9 +80,21 @@ class RealEngine:
             self._transfers,
             self._deadlines,
             self._proxy,
+            self.lives,
         )
         self._sessions.add(made)
         return made
+
+    def processes(self) -> list[tuple[str, str, int]]:
+        """Kind (`worker`, `fork_server`), device and process number of every helper that runs."""
+        found = [
+            ("worker", session.device_id, pid)
+            for session in self._sessions
+            if (pid := session.worker_pid) is not None
+        ]
+        if isinstance(self._launcher, ForkServerLauncher) and self._launcher.pid is not None:
+            found.append(("fork_server", "", self._launcher.pid))
+        return found
 
     async def forget(self, spec: SessionSpec) -> None:
         await asyncio.to_thread(lock.wait_free, spec.folder, _RECOVER_S)

@@ -17,6 +17,7 @@ from appliance.model.account import Account, Role
 from appliance.model.clock import Clock
 from appliance.model.errors import Invalid
 from appliance.model.ids import new_id
+from appliance.model.tally import Tally
 from appliance.store import accounts, browser_sessions, choices, invites
 from appliance.store.database import Database, Reader, Transaction
 
@@ -50,7 +51,8 @@ class AccountRefused(Invalid):
 
 class Accounts:
     """The accounts of this gateway. `on_key_rotated` gets the account's id after its key changed, or after
-    the account was disabled or deleted: what the key opened is to be closed."""
+    the account was disabled or deleted: what the key opened is to be closed. `logins` counts them by how they
+    ended."""
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class Accounts:
         self._total = 0
         self.sessions = BrowserSessions(db, reader, clock)
         self.on_key_rotated: list[Callable[[str], None]] = []
+        self.logins = Tally(("right",), ("wrong",))
 
     async def open(self) -> None:
         """Count the accounts; write the setup token while there is none, void it otherwise."""
@@ -112,6 +115,11 @@ class Accounts:
 
     @property
     def may_register(self) -> bool:
+    @property
+    def attempts_refused(self) -> int:
+        """Attempts at passwords and tokens that were too many."""
+        return self._limits.refused
+
         """Whether the browser may make another account now."""
         policy = self.registration
         return policy == "open" or (policy == "first" and self.is_empty)
@@ -200,6 +208,7 @@ class Accounts:
         )
         if account is None or not fits:
             raise AccountRefused("login_wrong", "The email or the password is not right.", "email")
+        self.logins.add("right" if fits else "wrong")
         self._limits.give_back(address, email)
         if account.disabled_at is not None:
             raise AccountRefused("disabled", "This account is disabled.", "email")

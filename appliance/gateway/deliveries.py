@@ -25,7 +25,8 @@ from appliance.gateway.endpoint_seal import EndpointSeal
 from appliance.gateway.vault import Vault, VaultError
 from appliance.model.clock import Clock
 from appliance.model.errors import GatewayError
-from appliance.model.webhook import Endpoint, EndpointStatus
+from appliance.model.tally import Spread, Tally
+from appliance.model.webhook import DeliveryStatus, Endpoint, EndpointStatus
 from appliance.store import delivery_queue, webhooks
 from appliance.store.database import Database, Reader, Transaction
 from appliance.store.delivery_queue import Claimed, Recorded, Work
@@ -43,6 +44,14 @@ SWEEP_S = 60.0
 STORE_REFUSED_S = 1.0
 CATCH_UP_GROUP = 500
 BREATH_MOST_S = 0.05
+EXPECTED = (
+    *(("delivered", answer) for answer in ("2xx", "3xx")),
+    *((outcome, answer) for outcome in ("failed", "dead") for answer in ("3xx", "4xx", "5xx", "none")),
+    *(("stopped", answer) for answer in ("4xx", "none")),
+)
+"""How attempts end, and the classes of the answers."""
+
+ATTEMPT_BOUNDS_S = (0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
 
 FURTHEST_MS = 30 * 3600 * 1000
 """No attempt is ever due later than this: a day, a fifth more, and some."""
@@ -50,7 +59,8 @@ FURTHEST_MS = 30 * 3600 * 1000
 
 class DeliveryWorker:
     """Delivers what fan-out queued. `run` is one task for the whole life of the gateway; `wakeup` is set by
-    whoever queued something (a hint: the worker reads the table)."""
+    whoever queued something (a hint: the worker reads the table). Counted are `attempts`, by what they meant
+    for their delivery and the class of the receiver's answer, and how long they took."""
 
     def __init__(
         self,
@@ -81,6 +91,8 @@ class DeliveryWorker:
         self._stopping = False
         self._grace_s = 0.0
         self._ended: asyncio.Event | None = None
+        self.attempts = Tally(*EXPECTED)
+        self.attempt_s = Spread(ATTEMPT_BOUNDS_S)
 
     async def run(self) -> None:
         """Deliver until `stop`. Raises what the database raises at the start; later refusals are waited
@@ -273,6 +285,8 @@ class DeliveryWorker:
             timer.cancel()
             del self._flying[task]
         self._records.add(done)
+        self.attempts.add(_outcome(done), _answer_class(done))
+        self.attempt_s.note(done.attempt.duration_ms / 1000)
         if done.endpoint == "stopped":
             # Until that is on disk and read again; enabling the endpoint clears it.
             lane.may_start_at = self._clock.monotonic() + SWEEP_S
@@ -327,6 +341,17 @@ class DeliveryWorker:
             await self._release_dropped()
         log.info("deliveries_stopped", extra={"cut": len(cut)})
         self._records.end()
+
+
+def _outcome(done: Recorded) -> str:
+    """What the attempt meant: `delivered`, `dead` (the last one), `stopped` (with its endpoint), `failed`."""
+    if done.status is DeliveryStatus.PENDING:
+        return "stopped" if done.endpoint == "stopped" else "failed"
+    return str(done.status)
+
+
+def _answer_class(done: Recorded) -> str:
+    return f"{done.attempt.status // 100}xx" if done.attempt.status else "none"
 
 
 def _takes(endpoint: Endpoint) -> bool:

@@ -20,6 +20,7 @@ from appliance.model.clock import Clock
 from appliance.model.device import Device, DeviceStatus
 from appliance.model.errors import StorageFull
 from appliance.model.message import WAITING, Message, MessageStatus
+from appliance.model.tally import Spread, Tally, yes_or_no
 from appliance.store import messages
 from appliance.store.database import Database, StoreError, Transaction
 
@@ -28,11 +29,16 @@ log = logging.getLogger(__name__)
 EXPIRY_EVERY_S = 1.0
 EXPIRY_GROUP = 100
 NOT_CONNECTED_PAUSE_S = 0.5
+SEND_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
 
 
 class Drains:
     """Sends what waits. Owns the counts of waiting messages, the tokens they took, and the futures of
-    those who wait."""
+    those who wait.
+
+    Counted are messages `accepted` (by whether they are the sandbox's) and `settled` (also by status and
+    error code), and how long WhatsApp took to take one.
+    """
 
     def __init__(
         self,
@@ -57,6 +63,11 @@ class Drains:
         self._waiting: Counter[str] = Counter()
         self._tokens: dict[str, Token] = {}
         self._ends: dict[str, asyncio.Future[Message]] = {}
+        self.accepted = Tally(("true",), ("false",))
+        self.settled = Tally(
+            ("true", "sent", ""), ("false", "sent", ""), ("false", "unconfirmed", "interrupted")
+        )
+        self.answer_s = Spread(SEND_BOUNDS_S)
 
     async def recover(self) -> None:
         """After a start: interrupted sends become `unconfirmed`, and what waits is counted."""
@@ -87,6 +98,7 @@ class Drains:
     def added(self, message: Message, token: Token | None) -> None:
         """A message was accepted."""
         self._waiting[message.device_id] += 1
+        self.accepted.add(yes_or_no(message.sandbox))
         if token is not None:
             self._tokens[message.id] = token
         self.kick(message.device_id)
@@ -178,6 +190,7 @@ class Drains:
         if session is None or message.outgoing is None:
             return _queued(message)
         outgoing = msgspec.json.decode(message.outgoing, type=OutgoingMessage)
+        began = self._clock.monotonic()
         try:
             sent = await session.send(outgoing)
         except EngineError as error:
@@ -185,6 +198,7 @@ class Drains:
         except Exception as error:
             log.exception("send_broke", extra={"device": message.device_id, "error": type(error).__name__})
             return _unconfirmed(message, "The gateway failed while WhatsApp was taking the message.")
+        self.answer_s.note(self._clock.monotonic() - began)
         return _sent(message, sent)
 
     def _write_all(self, settled: list[Message], tx: Transaction) -> None:
@@ -221,6 +235,7 @@ class Drains:
         if message.status is MessageStatus.QUEUED:
             return
         self._waiting[message.device_id] = max(0, self._waiting[message.device_id] - 1)
+        self.settled.add(yes_or_no(message.sandbox), str(message.status), message.error_code or "")
         token = self._tokens.pop(message.id, None)
         if message.error_code is not None and refusals.is_callers(message.error_code):
             self._limits.give_back(token)

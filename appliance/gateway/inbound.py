@@ -70,6 +70,11 @@ class Inbound:
         self._queue: asyncio.Queue[Incoming] = asyncio.Queue(QUEUE_LIMIT)
         self.dead = 0
 
+    @property
+    def waiting(self) -> int:
+        """Events handed in and not yet begun."""
+        return self._queue.qsize()
+
     async def put(self, incoming: Incoming) -> None:
         """Hand in an event; waits while the pump is behind. The event's `ack` is called after its COMMIT."""
         await self._queue.put(incoming)

@@ -15,6 +15,7 @@ from appliance.model.ids import new_id
 from appliance.model.jid import parse_jid
 from appliance.model.media import MediaFile, MediaState
 from appliance.model.message import Message
+from appliance.model.tally import Tally, yes_or_no
 from appliance.store import chats, media, messages
 from appliance.store.database import Transaction
 
@@ -23,12 +24,14 @@ UNDECRYPTABLE = "undecryptable"
 
 
 class IncomingMessages:
-    """Turns what the engine tells into rows and events."""
+    """Turns what the engine tells into rows and events. `stored` counts new messages, by whether they are the
+    sandbox's."""
 
     def __init__(self, events: EventLog, clock: Clock) -> None:
         self._events = events
         self._clock = clock
         self.on_file: Callable[[Message], None] = lambda _message: None
+        self.stored = Tally(("true",), ("false",))
 
     def store(self, tx: Transaction, device: Device, arrived: MessageIn) -> tuple[Applied, list[AfterCommit]]:
         """Store the message and tell it; one with a file is told when the file is here. A repeat changes
@@ -43,7 +46,8 @@ class IncomingMessages:
             messages.insert_once(tx, message)
             if message.participant is None and not message.from_me and arrived.push_name:
                 chats.learn_name(tx, device.id, message.chat, arrived.push_name)
-            return self._tell(tx, message)
+            applied, after = self._tell(tx, message)
+            return applied, [*after, lambda: self.stored.add(yes_or_no(message.sandbox))]
         if known.type == UNDECRYPTABLE and message.type != UNDECRYPTABLE:
             return self._decrypted(tx, device, known, message, arrived)
         return Applied(known.id), []

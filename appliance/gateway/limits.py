@@ -46,12 +46,17 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class RateLimits:
-    """The buckets of all devices."""
+    """The buckets of all devices. `refused` counts what came without a token to take."""
 
     def __init__(self, clock: Clock, settings: LimitSettings) -> None:
         self._clock = clock
         self.limit = settings.messages_per_minute
         self._taken: dict[str, deque[float]] = {}
+        self.refused = 0
+
+    def use(self, settings: LimitSettings) -> None:
+        """Go by these settings from now on; what was taken stays taken."""
+        self.limit = settings.messages_per_minute
 
     async def rebuild(self, reader: Reader) -> None:
         """Count the messages accepted in the last minute before this start; times in the future count as
@@ -80,6 +85,7 @@ class RateLimits:
         taken = self._current(device_id)
         if len(taken) >= self.limit:
             wait_s = self._wait_s(taken)
+            self.refused += 1
             raise RateLimited(
                 f"This device may send {self.limit} messages a minute. Try again in {math.ceil(wait_s)} s.",
                 retry_after_s=wait_s,

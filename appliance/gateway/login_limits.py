@@ -28,11 +28,13 @@ PER_EMAIL = Allowance(10, 60.0)
 
 
 class LoginLimits:
-    """The buckets, in memory, on the monotonic clock. A right password gives its attempt back."""
+    """The buckets, in memory, on the monotonic clock. A right password gives its attempt back. `refused`
+    counts attempts that were not let through."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._full_at: dict[tuple[str, str], float] = {}
+        self.refused = 0
 
     def take(self, address: str, email: str) -> None:
         """Count one attempt against both buckets. Raises TooManyAttempts, and then counts nothing."""
@@ -41,6 +43,7 @@ class LoginLimits:
         buckets = self._buckets(address, email)
         wait_s = max(self._wait_s(key, allowance, now) for key, allowance in buckets)
         if wait_s > 0:
+            self.refused += 1
             raise TooManyAttempts(
                 f"Too many attempts. Try again in {math.ceil(wait_s)} s.", retry_after_s=wait_s
             )

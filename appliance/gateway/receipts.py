@@ -1,6 +1,7 @@
 """Receipts: what became of the messages we sent; a status only ever moves forward, and each step is told
 once."""
 
+import functools
 from collections.abc import Callable
 
 import msgspec
@@ -13,6 +14,7 @@ from appliance.model.clock import Clock
 from appliance.model.device import Device
 from appliance.model.jid import parse_jid
 from appliance.model.message import Message, MessageStatus, moves_forward
+from appliance.model.tally import Tally
 from appliance.store import messages
 from appliance.store.database import Transaction
 from appliance.store.messages import WaitingReceipt
@@ -21,11 +23,12 @@ AfterCommit = Callable[[], None]
 
 
 class Receipts:
-    """Moves messages up their ladder."""
+    """Moves messages up their ladder. `arrived` counts receipts by what they say."""
 
     def __init__(self, events: EventLog, clock: Clock) -> None:
         self._events = events
         self._clock = clock
+        self.arrived = Tally(("delivered",), ("read",), ("played",), ("failed",))
 
     def apply(self, tx: Transaction, device: Device, arrived: ReceiptIn) -> list[AfterCommit]:
         """Apply a receipt to each message it names; one for a message not yet known waits for it."""
@@ -41,7 +44,11 @@ class Receipts:
                     message, error_code=arrived.error_code, error_message=arrived.error_message
                 )
             self.advance(tx, message, receipt)
-        return [lambda: self._events.wake(device.account_id)]
+        return [functools.partial(self._applied, device, arrived)]
+
+    def _applied(self, device: Device, arrived: ReceiptIn) -> None:
+        self.arrived.add(str(arrived.status), by=len(arrived.wa_ids))
+        self._events.wake(device.account_id)
 
     def advance(self, tx: Transaction, message: Message, receipt: WaitingReceipt) -> Message:
         """The message after the receipt, with its event when that is a step forward; else the message as

@@ -21,7 +21,7 @@ import msgspec
 from appliance.model.errors import GatewayError, StorageFull
 from appliance.store import last_stop
 from appliance.store.ballast import Ballast
-from appliance.store.group_writer import GroupWriter
+from appliance.store.group_writer import GroupWriter, WriterFigures
 from appliance.store.query import Query
 from appliance.store.trouble import NotWritten, Trouble, trouble_of
 
@@ -197,11 +197,15 @@ class Database:
 
     @property
     def commits(self) -> int:
-        return self._writer.commits
+        return self._writer.figures.commits
 
     @property
     def changes(self) -> int:
-        return self._writer.changes
+        return self._writer.figures.changes
+
+    @property
+    def figures(self) -> WriterFigures:
+        return self._writer.figures
 
     async def open(self) -> None:
         """Open writer and readers; the schema must be there already. Raises sqlite3.Error."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from appliance.model.tally import Spread
 from appliance.store.trouble import NotWritten, Trouble, trouble_of
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ SLOW_MS = 250
 GIVE_UP_S = 30.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
+GROUP_BOUNDS_S = (0.001, 0.005, 0.025, 0.1, 0.25, 1, 5)
 
 Work = Callable[[sqlite3.Connection], Any]
 
@@ -38,6 +40,20 @@ class Change:
         self.future = future
         self.result: Any = None
         self.error: BaseException | None = None
+
+
+class WriterFigures:
+    """What the writer did since it began: commits and the changes in them, groups that were `slow`,
+    connections given up (`breaks`), and how long each group took."""
+
+    __slots__ = ("breaks", "changes", "commits", "group_s", "slow")
+
+    def __init__(self) -> None:
+        self.commits = 0
+        self.changes = 0
+        self.slow = 0
+        self.breaks = 0
+        self.group_s = Spread(GROUP_BOUNDS_S)
 
 
 class GroupWriter:
@@ -68,8 +84,7 @@ class GroupWriter:
         self._broken_at = 0.0
         self._pause_s = FIRST_PAUSE_S
         self._lost = False
-        self.commits = 0
-        self.changes = 0
+        self.figures = WriterFigures()
 
     async def open(self) -> None:
         """Start the thread and open its connection. Raises sqlite3.Error."""
@@ -138,12 +153,15 @@ class GroupWriter:
         elif (failure := carry_out(self._connection, group)) is not None:
             _fail(group, self._after(failure))
         else:
-            self.commits += 1
-            self.changes += len(group)
+            self.figures.commits += 1
+            self.figures.changes += len(group)
             if any(trouble_of(change.error) is Trouble.FULL for change in group if change.error):
                 self._on_full()
-        took_ms = int((time.monotonic() - started) * 1000)
+        took_s = time.monotonic() - started
+        took_ms = int(took_s * 1000)
+        self.figures.group_s.note(took_s)
         if took_ms > SLOW_MS:
+            self.figures.slow += 1
             log.warning("slow_transaction", extra={"ms": took_ms, "changes": len(group)})
         with contextlib.suppress(RuntimeError):  # the loop is already closed: nobody waits any more
             self._loop.call_soon_threadsafe(_answer, group)
@@ -167,6 +185,7 @@ class GroupWriter:
     def _break_off(self, failure: sqlite3.Error, trouble: Trouble) -> None:
         self._retired, self._connection = self._connection, None
         self._broken = NotWritten(trouble, str(failure))
+        self.figures.breaks += 1
         self._broken_at = time.monotonic()
         self._pause_s = FIRST_PAUSE_S
 
