@@ -13,9 +13,9 @@ from typing import Annotated, Any, TypeGuard
 
 import msgspec
 
+from appliance.api.metrics_settings import MetricsSettings
 from appliance.engine.settings import EngineSettings
 from appliance.gateway.accounts import AccountSettings
-from appliance.api.metrics_settings import MetricsSettings
 from appliance.gateway.backups import BackupSettings
 from appliance.gateway.limits import LimitSettings
 from appliance.gateway.media_settings import MediaSettings
@@ -55,6 +55,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: StoreSettings = StoreSettings()
     backup: BackupSettings = BackupSettings()
     logs: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @property
     def data(self) -> Path:
@@ -62,7 +63,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load(file: Path | None, environment: Mapping[str, str], overrides: Iterable[str]) -> Config:
-    metrics: MetricsSettings = MetricsSettings()
     """The configuration; `overrides` are `section.key=value` texts. Raises ConfigError."""
     tree: dict[str, Any] = {}
     if file is not None:

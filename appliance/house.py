@@ -107,8 +107,8 @@ class House:
             "removal": self.removal.run(),
             "backups": self.backups.run(),
             "store-care": self.care.run(),
-        }
             "loop-lag": self.lag.run(),
+        }
 
     def close(self) -> None:
         self.gateway.accounts.close()
@@ -152,18 +152,6 @@ def build(
     messages.on_file = downloads.wanted
     states.on_connected = drains.kick
     states.on_unlinked = drains.fail_all
-    removal = Removal(db)
-    devices.on_deleted += [drains.forget, shelf.forget, removal.kick]
-    webhooks.on_changed.append(removal.kick)
-
-    gateway = Gateway(
-        reader=db.reader,
-        clock=clock,
-        accounts=accounts,
-        invites=Invites(db, db.reader, clock, accounts),
-        people=People(accounts, devices),
-        devices=devices,
-        outbox=Outbox(db, clock, devices, drains, limits, config.limits, care.refuse_when_low),
     inbound, lag = Inbound(db, clock, states, messages, receipts, drains), LoopLag()
     counting = Counting(
         drains=drains,
@@ -176,6 +164,18 @@ def build(
         worker_lives=real.lives,
         helpers=real.processes,
     )
+    removal = Removal(db)
+    devices.on_deleted += [drains.forget, shelf.forget, removal.kick]
+    webhooks.on_changed.append(removal.kick)
+
+    gateway = Gateway(
+        reader=db.reader,
+        clock=clock,
+        accounts=accounts,
+        invites=Invites(db, db.reader, clock, accounts),
+        people=People(accounts, devices),
+        devices=devices,
+        outbox=Outbox(db, clock, devices, drains, limits, config.limits, care.refuse_when_low),
         media=media,
         events=events,
         webhooks=webhooks,
@@ -208,6 +208,7 @@ def build(
         backups=backups,
         care=care,
         engines=engines,
+        lag=lag,
         setup_token=setup_token,
         readiness=readiness,
         app=app,
@@ -220,7 +221,6 @@ def base_url_of(config: Config) -> str:
     if config.server.public_url:
         return config.server.public_url.rstrip("/")
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
-        lag=lag,
     return f"http://{host}:{config.server.port}"
 
 

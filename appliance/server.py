@@ -19,10 +19,10 @@ from litestar.di import Provide
 
 from appliance.api import auth, problems
 from appliance.api.frame import Frame
+from appliance.api.request_figures import RequestFigures
 from appliance.api.routes import API, FIXED
 from appliance.api.streams import Streams
 from appliance.api.system import System
-from appliance.api.request_figures import RequestFigures
 from appliance.gateway.gateway import Gateway
 from appliance.model.errors import GatewayError
 from appliance.store.database import Database
@@ -104,16 +104,16 @@ def build_app(
         dependencies={
             "gateway": Provide(lambda: gateway, sync_to_thread=False, use_cache=True),
             "streams": Provide(lambda: streams, sync_to_thread=False, use_cache=True),
+            "requests": Provide(lambda: requests, sync_to_thread=False, use_cache=True),
             "system": Provide(lambda: system, sync_to_thread=False, use_cache=True),
             "account": Provide(auth.account),
         },
         state=State({"streams": streams}, deep_copy=False),
         exception_handlers=problems.HANDLERS,
-            "requests": Provide(lambda: requests, sync_to_thread=False, use_cache=True),
         openapi_config=None,
         logging_config=None,
     )
-    return App(Frame(BelowApi(litestar, API), public_url, requests), streams)
+    return App(Frame(litestar, public_url, requests), streams)
 
 
 def _api_router(path: str, handlers: Sequence[Any]) -> Router:
@@ -176,25 +176,8 @@ class HttpServer:
 
     async def serving(self) -> None:
         """Runs as long as the server does. Raises ServerFailed when it ends by itself."""
-        task = None
-        while task is not self._task:
-            task = self._task
-            assert task is not None
-            await asyncio.shield(task)
-
-    async def replace(self, pair: Pair) -> None:
-        """Serve with another pair, which can be used. For a moment both are listened with; then requests are
-        finished with the old one, and streams end and are opened again by who reads them."""
-        self._pair, old, old_task = pair, self._server, self._task
-        if old_task is None:
-            self._server = self._made()
-            return
-        self._server = self._made()
-        self._task = asyncio.create_task(self._server.serve(), name="granian")
-        await self._shows(pair)
-        self._replaced = [task for task in self._replaced if not task.done()] + [old_task]
-        old.stop()  # type: ignore[no-untyped-call]
-        self._app.streams.end_all()
+        assert self._task is not None
+        await asyncio.shield(self._task)
 
     async def stop(self) -> None:
         """End the streams, let requests finish, and after DRAIN_S end those that do not."""

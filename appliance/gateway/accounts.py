@@ -114,12 +114,12 @@ class Accounts:
         self._chosen = chosen
 
     @property
-    def may_register(self) -> bool:
-    @property
     def attempts_refused(self) -> int:
         """Attempts at passwords and tokens that were too many."""
         return self._limits.refused
 
+    @property
+    def may_register(self) -> bool:
         """Whether the browser may make another account now."""
         policy = self.registration
         return policy == "open" or (policy == "first" and self.is_empty)
@@ -206,9 +206,9 @@ class Accounts:
         fits = await self._passwords.verify(
             account.password_hash if account else None, password[:PASSWORD_LONGEST]
         )
+        self.logins.add("right" if fits else "wrong")
         if account is None or not fits:
             raise AccountRefused("login_wrong", "The email or the password is not right.", "email")
-        self.logins.add("right" if fits else "wrong")
         self._limits.give_back(address, email)
         if account.disabled_at is not None:
             raise AccountRefused("disabled", "This account is disabled.", "email")
