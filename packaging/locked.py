@@ -20,7 +20,7 @@ RUN, TEST = HERE / "requirements.lock", HERE / "requirements-test.lock"
 BUILDER = ("altgraph", "packaging", "pyinstaller", "pyinstaller-hooks-contrib", "setuptools")
 """PyInstaller and what it needs; the lock of the tests holds them."""
 
-_BLOCK = re.compile(r"^\w.*(?:\\\n.*)*$", re.MULTILINE)
+_BLOCK = re.compile(r"^\w(?:.*\\\n)*.*", re.MULTILINE)
 _SHA256 = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
