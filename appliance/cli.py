@@ -36,6 +36,10 @@ def main(arguments: list[str]) -> int:
         from appliance.engine.forkserver import fork_server_main
 
         return fork_server_main(arguments[1:])
+    if arguments[:1] == ["certificate-order"]:
+        from appliance.operations.certificate_order import main as order_main
+
+        return order_main()
     options = parser(os.environ.pop(CONFIG_VARIABLE, None)).parse_args(arguments)
     run: Run = options.run
     try:
@@ -74,17 +78,36 @@ def _version(_options: argparse.Namespace) -> int:
     return 0
 
 
-def _serve(config: "Config", _options: argparse.Namespace) -> int:
+def _serve(config: "Config", options: argparse.Namespace) -> int:
     if config.engine.isolation == "inline":
         from appliance.engine.environment import ensure_environment
 
         ensure_environment()
+    from appliance.config import Config, load
     from appliance.runtime import run
+    from appliance.tls import check_files
 
-    return run(config)
+    certificates = None
+    if config.tls.is_on:
+        from appliance.certificates import Certificates
+
+        certificates = Certificates(config.tls, config.data / "tls", config.server.host)
+
+    def read() -> Config:
+        fresh = load(options.config, os.environ, overrides(options))
+        check_files(fresh.tls)
+        return fresh
+
+    return run(config, read=read, certificates=certificates)
 
 
-def _check_config(_config: "Config", _options: argparse.Namespace) -> int:
+def _check_config(config: "Config", _options: argparse.Namespace) -> int:
+    from appliance.tls import TlsUnusable, check_files
+
+    try:
+        check_files(config.tls)
+    except TlsUnusable as error:
+        return _refuse(str(error), EXIT_USAGE)
     print("The configuration is good.")  # noqa: T201
     return 0
 
@@ -95,10 +118,28 @@ def _user(config: "Config", options: argparse.Namespace) -> int:
     return run(config, options)
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from appliance.operations.doctor import run
+
+    return run(options, overrides(options))
+
+
 def _healthcheck(config: "Config", _options: argparse.Namespace) -> int:
     from appliance.operations.healthcheck import healthcheck
 
     return healthcheck(config)
+
+
+def _backup(config: "Config", options: argparse.Namespace) -> int:
+    from appliance.operations.backup_file import run
+
+    return run(config, options)
+
+
+def _restore(config: "Config", options: argparse.Namespace) -> int:
+    from appliance.operations.restore import run
+
+    return run(config, options)
 
 
 def _refuse(text: str, code: int) -> int:
@@ -115,10 +156,12 @@ def parser(config_file: str | None = None) -> argparse.ArgumentParser:
     serve.set_defaults(run=_with_config(_serve))
     _add_check_config(commands, common)
     _add_user(commands, common)
+    _add_doctor(commands, common)
     healthcheck = commands.add_parser(
         "healthcheck", parents=[common], help="ask the running gateway whether it is ready"
     )
     healthcheck.set_defaults(run=_with_config(_healthcheck))
+    _add_backup(commands, common)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     return made
@@ -166,6 +209,38 @@ def _add_user(commands: Commands, common: argparse.ArgumentParser) -> None:
     for each in (password, disable, enable, delete):
         each.add_argument("email", metavar="EMAIL")
     delete.add_argument("--yes", action="store_true", help="do not ask again")
+
+
+def _add_backup(commands: Commands, common: argparse.ArgumentParser) -> None:
+    text = "put everything into one file sealed with a passphrase, while the gateway runs or not"
+    backup = commands.add_parser("backup", parents=[common], help=text, description=_sentence(text))
+    backup.set_defaults(run=_with_config(_backup))
+    text = "put a backup in the place of what the data directory holds, which is set aside"
+    restore = commands.add_parser("restore", parents=[common], help=text, description=_sentence(text))
+    restore.set_defaults(run=_with_config(_restore))
+    restore.add_argument("--rehearse", action="store_true", help="check everything and change nothing")
+    for each in (backup, restore):
+        each.add_argument("file", type=Path, metavar="FILE", help="the backup")
+        each.add_argument(
+            "--passphrase-file", type=Path, metavar="FILE", help="read the passphrase from there, else ask"
+        )
+
+
+def _add_doctor(commands: Commands, common: argparse.ArgumentParser) -> None:
+    doctor = commands.add_parser(
+        "doctor", parents=[common], help="look at this machine and say what is wrong and what to do about it"
+    )
+    doctor.add_argument("--json", action="store_true", help="print an array of {check, state, text, advice}")
+    doctor.add_argument(
+        "--reach-whatsapp", action="store_true", help="also try to connect to WhatsApp; nothing is sent"
+    )
+    doctor.add_argument(
+        "--whatsapp-address",
+        default="web.whatsapp.com:443",
+        metavar="HOST:PORT",
+        help="where WhatsApp is (default: %(default)s)",
+    )
+    doctor.set_defaults(run=_doctor)
 
 
 def _sentence(text: str) -> str:

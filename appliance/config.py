@@ -6,10 +6,12 @@ configuration.
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeGuard
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,12 +21,16 @@ from appliance.gateway.accounts import AccountSettings
 from appliance.gateway.backups import BackupSettings
 from appliance.gateway.limits import LimitSettings
 from appliance.gateway.media_settings import MediaSettings
+from appliance.gateway.proxies import check_proxy
 from appliance.gateway.retention import RetentionSettings
 from appliance.gateway.webhooks import WebhookSettings
 from appliance.logs import LogSettings
+from appliance.model.errors import Invalid
 from appliance.store.database import StoreSettings
+from appliance.tls import TlsSettings
 
 ENV_PREFIX = "WA_GATEWAY_"
+_DOMAIN = re.compile(r"(?=.{4,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
 
 
 class ConfigError(Exception):
@@ -46,6 +52,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     data_dir: str = "data"
     server: ServerSettings = ServerSettings()
+    tls: TlsSettings = TlsSettings()
     accounts: AccountSettings = AccountSettings()
     limits: LimitSettings = LimitSettings()
     engine: EngineSettings = EngineSettings()
@@ -158,10 +165,62 @@ def _convert(tree: dict[str, Any]) -> Config:
         if isinstance(value, dict):
             tree[section] = {k.removesuffix("_file"): v for k, v in _from_files(section, value)}
     try:
-        return msgspec.convert(tree, Config)
+        config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
         where = str(error).replace("$.", "")
         raise ConfigError(f"The configuration has a value that cannot be used: {where}.") from None
+    _check_addresses(config)
+    _check_tls(config.tls)
+    return config
+
+
+def _check_addresses(config: Config) -> None:
+    """Raises ConfigError; what is wrong is not repeated, for a proxy's address holds its password."""
+    if config.engine.proxy is not None:
+        try:
+            check_proxy(config.engine.proxy)
+        except Invalid:
+            raise ConfigError(
+                "engine.proxy: not a proxy address; write it as http://user:password@host:3128 or "
+                "socks5://host:1080, with the port."
+            ) from None
+    if config.server.public_url is not None and not _is_origin(config.server.public_url):
+        raise ConfigError(
+            "server.public_url: write the address that people reach this gateway by, without a path: "
+            "https://wa.example.org."
+        )
+
+
+def _is_origin(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    rest = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and not rest
+
+
+def _check_tls(tls: TlsSettings) -> None:
+    """Raises ConfigError for what does not go together; the files themselves are looked at by who uses
+    them."""
+    if (tls.certificate is None) != (tls.key is None):
+        missing = "key" if tls.key is None else "certificate"
+        raise ConfigError(f"tls.{missing}: a certificate is used with its key; name both files.")
+    if tls.certificate is not None and tls.acme_domains:
+        raise ConfigError("tls.acme_domains: either the certificate is ordered, or tls.certificate names it.")
+    for domain in tls.acme_domains:
+        if _DOMAIN.fullmatch(domain) is None:
+            raise ConfigError(
+                f"tls.acme_domains: {domain!r} is not a domain such as wa.example.org (no address, no *)."
+            )
+    if tls.acme_domains and not tls.acme_agree:
+        raise ConfigError(
+            "tls.acme_agree: say true when you accept the terms of whoever gives the certificate "
+            f"({tls.acme_directory})."
+        )
+    if not tls.acme_directory.startswith("https://"):
+        raise ConfigError("tls.acme_directory: it begins with https://.")
 
 
 def _from_files(section: str, values: dict[str, Any]) -> Iterable[tuple[str, Any]]:

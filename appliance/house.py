@@ -75,6 +75,7 @@ class House:
     engines: Engines
     lag: LoopLag
     setup_token: SetupToken
+    destinations: Destinations
     readiness: Readiness
     app: App
     base_url: str
@@ -109,6 +110,17 @@ class House:
             "store-care": self.care.run(),
             "loop-lag": self.lag.run(),
         }
+
+    def use(self, config: Config) -> None:
+        """Go by what can be changed in a running house from now on."""
+        self.gateway.accounts.use(config.accounts)
+        self.gateway.limits.use(config.limits)
+        self.gateway.outbox.use(config.limits)
+        self.gateway.media.use(config.media)
+        self.downloads.use(config.media)
+        self.destinations.use(config.webhooks.allow)
+        self.retention.use(config.retention)
+        self.backups.use(config.backup)
 
     def close(self) -> None:
         self.gateway.accounts.close()
@@ -210,6 +222,7 @@ def build(
         engines=engines,
         lag=lag,
         setup_token=setup_token,
+        destinations=destinations,
         readiness=readiness,
         app=app,
         base_url=base_url,
@@ -221,7 +234,8 @@ def base_url_of(config: Config) -> str:
     if config.server.public_url:
         return config.server.public_url.rstrip("/")
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
-    return f"http://{host}:{config.server.port}"
+    scheme = "https" if config.tls.is_on else "http"
+    return f"{scheme}://{host}:{config.server.port}"
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""Logs: one JSON object a line on stderr; constant event names, data in fields, never what people write."""
+"""Logs: one JSON object a line, on stderr or in a file; constant event names, data in fields, never what
+people write."""
 
 import collections
 import json
@@ -6,9 +7,12 @@ import logging
 import sys
 import time
 import traceback
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
+
+from appliance.log_file import LogFile
 
 TAIL_LINES = 200
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "taskName"}
@@ -17,14 +21,19 @@ _PLAIN_ERRORS: tuple[type[BaseException], ...] = (OSError, ImportError, MemoryEr
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`level` and above is written; `format` is `json`, `text`, or `auto`: text on a terminal, else json."""
+    """`level` and above is written; `format` is `json`, `text`, or `auto`: text on a terminal, else json.
+    `file` takes the lines instead of stderr; at `max_mib` it is renamed, and `keep` renamed ones are kept."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "text"] = "auto"
+    file: str | None = None
+    max_mib: Annotated[int, msgspec.Meta(ge=1)] = 10
+    keep: Annotated[int, msgspec.Meta(ge=0)] = 5
 
     @property
     def is_text(self) -> bool:
-        return self.format == "text" or (self.format == "auto" and sys.stderr.isatty())
+        on_terminal = self.file is None and sys.stderr.isatty()
+        return self.format == "text" or (self.format == "auto" and on_terminal)
 
 
 class JsonLines(logging.Formatter):
@@ -71,17 +80,42 @@ class LogTail(logging.Handler):
         return list(self._lines)
 
 
-def configure(settings: LogSettings) -> LogTail:
-    """Send every logger's records to stderr in the chosen form; returns what keeps the newest of them."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(TextLines() if settings.is_text else JsonLines())
-    root = logging.getLogger()
-    tail = LogTail()
-    root.handlers[:] = [handler, tail]
-    root.setLevel(settings.level.upper())
-    for chatty in ("aiosqlite", "asyncio", "granian.access", "aiohttp.access"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    return tail
+class Logs:
+    """Every logger's records, sent where the settings say; the newest are kept in memory too. Raises
+    LogFileUnusable."""
+
+    def __init__(self, settings: LogSettings) -> None:
+        self._tail = LogTail()
+        self._out: logging.Handler | None = None
+        self.use(settings)
+        for chatty in ("aiosqlite", "asyncio", "granian.access", "aiohttp.access"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+
+    def lines(self) -> list[str]:
+        """The newest lines as people read them, oldest first."""
+        return self._tail.lines()
+
+    def use(self, settings: LogSettings) -> None:
+        """Go by these settings from now on; a file is opened again, for it may have been moved. Raises
+        LogFileUnusable, and then everything is as before."""
+        root, old = logging.getLogger(), self._out
+        out = self._handler(settings)
+        out.setFormatter(TextLines() if settings.is_text else JsonLines())
+        self._out = out
+        root.handlers[:] = [out, self._tail]
+        root.setLevel(settings.level.upper())
+        if old is not None and old is not out:
+            old.close()
+
+    def _handler(self, settings: LogSettings) -> logging.Handler:
+        if settings.file is None:
+            return logging.StreamHandler(sys.stderr)
+        path = Path(settings.file)
+        if isinstance(self._out, LogFile) and self._out.path == path:
+            self._out.resize(settings.max_mib, settings.keep)
+            self._out.reopen()
+            return self._out
+        return LogFile(path, settings.max_mib, settings.keep)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

@@ -9,7 +9,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -20,14 +21,20 @@ from appliance.control import ControlSocket
 from appliance.gateway.allow_list import AllowEntryInvalid
 from appliance.gateway.vault import VaultError
 from appliance.house import House, build
-from appliance.logs import LogTail, configure
+from appliance.log_file import LogFileUnusable
+from appliance.logs import Logs
 from appliance.model.errors import GatewayError
 from appliance.operations import asked
+from appliance.reload import Reload
 from appliance.server import HttpServer, PortTaken, check_port
 from appliance.store import opening
 from appliance.store.database import Database
 from appliance.store.migrate import SchemaTooNew, migrate
 from appliance.store.opening import Opening
+from appliance.tls import TlsUnusable
+
+if TYPE_CHECKING:
+    from appliance.certificates import Certificates
 
 log = logging.getLogger(__name__)
 
@@ -39,26 +46,49 @@ DELIVERIES_STOP_S = 8.0
 SECOND_SIGNAL_S = 2.0
 WATCHDOG_PROBE_S = 10.0
 EXIT_USAGE = 2
+STDIN = 0
 SWITCH_INTERVAL_S = 0.0005
-CANNOT_START = (data_dir.DataDirInUse, PortTaken, SchemaTooNew, VaultError, AssetsMissing, AllowEntryInvalid)
+CANNOT_START = (
+    *(data_dir.DataDirInUse, PortTaken, SchemaTooNew, VaultError, AssetsMissing, AllowEntryInvalid),
+    *(LogFileUnusable, TlsUnusable),
+)
 
 
-def run(config: Config, builder: Builder = build) -> int:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a life is led in: `read` reads the configuration again, None: it cannot be; `certificates` are
+    what https is served with, None: plain http."""
+
+    logs: Logs
+    read: Callable[[], Config] | None
+    certificates: "Certificates | None"
+
+
+def run(
+    config: Config,
+    builder: Builder = build,
+    *,
+    read: Callable[[], Config] | None = None,
+    certificates: "Certificates | None" = None,
+) -> int:
     """Serve what `builder` makes, until a signal or a failure; returns the exit code: 0 after a signal, 1
     after a failure, 2 if it cannot start."""
-    tail = configure(config.logs)
     # The writer's thread asks for the interpreter after every statement: while requests are being handled it
     # would wait Python's own 5 ms each time.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     heap.hold()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
+        around = Surroundings(Logs(config.logs), read, certificates)
         with data_dir.lock(config.data):
             check_port(config.server.host, config.server.port)
+            if certificates is not None:
+                certificates.prepare()
             database = data_dir.database_path(config.data)
             opened = opening.prepare(database, config.store)
             migrate(database, config.store)
             opening.begun(database)
-            code = uvloop.run(_live(config, opened, builder, tail))
+            code = uvloop.run(_live(config, opened, builder, around))
             if code == 0:
                 opening.ended(database)
             return code
@@ -69,13 +99,11 @@ def run(config: Config, builder: Builder = build) -> int:
         logging.shutdown()
 
 
-async def _live(config: Config, opened: Opening, builder: Builder, tail: LogTail) -> int:
+async def _live(config: Config, opened: Opening, builder: Builder, around: Surroundings) -> int:
     db = Database(data_dir.database_path(config.data), config.store)
     await db.open()
     try:
-        house = builder(config, db, opened)
-        house.gateway.installation.log_lines = tail.lines
-        return await Life(config, house).run()
+        return await Life(config, builder(config, db, opened), around).run()
     finally:
         # Also when building fails: an unclosed reader would keep the process alive for ever.
         await db.close()
@@ -84,9 +112,13 @@ async def _live(config: Config, opened: Opening, builder: Builder, tail: LogTail
 class Life:
     """Start, serve, stop."""
 
-    def __init__(self, config: Config, house: House) -> None:
+    def __init__(self, config: Config, house: House, around: Surroundings) -> None:
         self._config = config
         self._house = house
+        self._certificates = around.certificates
+        self._reload = _reload(config, house, around)
+        self._reloading: asyncio.Task[None] | None = None
+        self._began_on_terminal = os.isatty(STDIN)
         self._stop = asyncio.Event()
         self._signalled_at = 0.0
         self._loops: list[asyncio.Task[None]] = []
@@ -98,13 +130,17 @@ class Life:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         started_at = time.monotonic()
         control = ControlSocket(self._config.data, asked.commands(self._house))
-        server = HttpServer(self._house.app, self._config.server.host, self._config.server.port)
+        pair = self._certificates.pair if self._certificates else None
+        server = HttpServer(self._house.app, self._config.server.host, self._config.server.port, pair)
         try:
             await self._open()
             await control.open()
             await server.start()
+            if self._certificates is not None:
+                self._begin("certificates", self._certificates.run(server.replace))
             self._greet()
             await self._house.gateway.devices.resume()
             systemd.notify("READY=1")
@@ -174,6 +210,14 @@ class Life:
             logging.shutdown()
             os._exit(130)
 
+    def _hung_up(self) -> None:
+        """Read the configuration again; or stop, when this is the end of the terminal that it was started
+        on."""
+        if self._began_on_terminal and not os.isatty(STDIN):
+            self._signalled(signal.SIGHUP)
+        elif self._reload is not None and not self._stop.is_set():
+            self._reloading = asyncio.create_task(self._reload(), name="reload")
+
     async def _feed_watchdog(self, every_s: float) -> None:
         """Tell systemd that we live, but only while the writer answers; a disk that refuses is an answer."""
         while True:
@@ -201,3 +245,19 @@ async def _within(seconds: float, work: Coroutine[Any, Any, None], what: str) ->
         await asyncio.wait_for(work, seconds)
     except TimeoutError:
         log.warning("stop_cut_short", extra={"what": what, "after_s": seconds})
+
+
+def _reload(config: Config, house: House, around: Surroundings) -> Reload | None:
+    """Make the parts that follow the configuration known to each other, and to the dashboard."""
+    installation, certificates = house.gateway.installation, around.certificates
+    installation.log_lines = around.logs.lines
+    if certificates is not None:
+        installation.certificate = certificates.state
+    if around.read is None:
+        return None
+    use = [lambda fresh: around.logs.use(fresh.logs), house.use]
+    if certificates is not None:
+        use.append(lambda fresh: certificates.use(fresh.tls))
+    reload = Reload(around.read, config, use)
+    installation.reload, installation.reloaded = reload, reload.last
+    return reload

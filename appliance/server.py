@@ -5,11 +5,13 @@ import contextlib
 import logging
 import resource
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
@@ -18,6 +20,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 
 from appliance.api import auth, problems
+from appliance.api.below import BelowApi
 from appliance.api.frame import Frame
 from appliance.api.request_figures import RequestFigures
 from appliance.api.routes import API, FIXED
@@ -26,12 +29,15 @@ from appliance.api.system import System
 from appliance.gateway.gateway import Gateway
 from appliance.model.errors import GatewayError
 from appliance.store.database import Database
+from appliance.tls import Pair
 
 log = logging.getLogger(__name__)
 
 STREAMS_END_S = 0.2
 DRAIN_S = 5.0
 FORCE_S = 2.0
+REPLACE_TRIES = 200
+REPLACE_PAUSE_S = 0.05
 STORE_PROBE_S = 5.0
 HEADER_TIMEOUT_MS = 15_000
 BACKLOG = 2_048
@@ -96,7 +102,6 @@ def build_app(
     litestar = Litestar(
         route_handlers=[
             _api_router("/", API),
-            _api_router("/api", API),
             _api_router("/", FIXED),
             *([dashboard] if dashboard is not None else []),
             *documents,
@@ -113,7 +118,7 @@ def build_app(
         openapi_config=None,
         logging_config=None,
     )
-    return App(Frame(litestar, public_url, requests), streams)
+    return App(Frame(BelowApi(litestar, API), public_url, requests), streams)
 
 
 def _api_router(path: str, handlers: Sequence[Any]) -> Router:
@@ -145,26 +150,15 @@ def connections_allowed() -> int:
 
 
 class HttpServer:
-    """Listens on `host`:`port` from `start` to `stop`."""
+    """Listens on `host`:`port` from `start` to `stop`: with TLS if there is a pair for it, at least 1.2."""
 
-    def __init__(self, app: App, host: str, port: int) -> None:
+    def __init__(self, app: App, host: str, port: int, pair: Pair | None = None) -> None:
         self._app = app
         self._address = (host, port)
+        self._pair = pair
+        self._server = self._made()
         self._task: asyncio.Task[None] | None = None
-        self._server = Server(
-            app.asgi,
-            address=host,
-            port=port,
-            interface=Interfaces.ASGINL,
-            http=HTTPModes.http1,
-            websockets=False,
-            backlog=BACKLOG,
-            backpressure=connections_allowed(),
-            http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=BUFFER_BYTES),
-            log_access=False,
-            log_level=LogLevels.error,
-            log_dictconfig=_LOGGED_BY_US,
-        )
+        self._replaced: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Returns when connections are taken. Raises ServerFailed."""
@@ -176,8 +170,25 @@ class HttpServer:
 
     async def serving(self) -> None:
         """Runs as long as the server does. Raises ServerFailed when it ends by itself."""
-        assert self._task is not None
-        await asyncio.shield(self._task)
+        task = None
+        while task is not self._task:
+            task = self._task
+            assert task is not None
+            await asyncio.shield(task)
+
+    async def replace(self, pair: Pair) -> None:
+        """Serve with another pair, which can be used. For a moment both are listened with; then requests are
+        finished with the old one, and streams end and are opened again by who reads them."""
+        self._pair, old, old_task = pair, self._server, self._task
+        if old_task is None:
+            self._server = self._made()
+            return
+        self._server = self._made()
+        self._task = asyncio.create_task(self._server.serve(), name="granian")
+        await self._shows(pair)
+        self._replaced = [task for task in self._replaced if not task.done()] + [old_task]
+        old.stop()  # type: ignore[no-untyped-call]
+        self._app.streams.end_all()
 
     async def stop(self) -> None:
         """End the streams, let requests finish, and after DRAIN_S end those that do not."""
@@ -186,18 +197,41 @@ class HttpServer:
             return
         await asyncio.sleep(STREAMS_END_S)
         self._server.stop()  # type: ignore[no-untyped-call]
-        await asyncio.wait({self._task}, timeout=DRAIN_S)
-        if not self._task.done():
+        ending = {self._task, *self._replaced}
+        _, left = await asyncio.wait(ending, timeout=DRAIN_S)
+        if left:
             cut = [task for task in asyncio.all_tasks() if _is_request(task)]
             log.warning("drain_cut_short", extra={"requests": len(cut), "after_s": DRAIN_S})
-            for task in cut:
-                task.cancel()
-            await asyncio.wait({self._task}, timeout=FORCE_S)
-        if not self._task.done():
+            for request in cut:
+                request.cancel()
+            _, left = await asyncio.wait(left, timeout=FORCE_S)
+        for task in left:
             # Connections that never sent a whole request: Granian would wait for them for ever.
-            self._task.cancel()
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+                await task
+
+    def _made(self) -> Server:
+        host, port = self._address
+        pair = self._pair
+        return Server(
+            self._app.asgi,
+            address=host,
+            port=port,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=BACKLOG,
+            backpressure=connections_allowed(),
+            http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=BUFFER_BYTES),
+            log_access=False,
+            log_level=LogLevels.error,
+            log_dictconfig=_LOGGED_BY_US,
+            ssl_cert=pair.certificate if pair else None,
+            ssl_key=pair.key if pair else None,
+            ssl_key_password=pair.password if pair else None,
+            ssl_protocol_min=SSLProtocols.tls12,
+        )
 
     async def _answers(self) -> bool:
         host, port = self._address
@@ -207,6 +241,38 @@ class HttpServer:
             return False
         writer.close()
         return True
+
+    async def _shows(self, pair: Pair) -> None:
+        """Returns when connections are taken with that certificate. Raises ServerFailed when they are not."""
+        wanted = await asyncio.to_thread(_first_certificate, pair.certificate)
+        for _ in range(REPLACE_TRIES):
+            assert self._task is not None
+            if self._task.done():
+                raise ServerFailed("The HTTP server could not be started again.") from self._task.exception()
+            if await self._shown() == wanted:
+                return
+            await asyncio.sleep(REPLACE_PAUSE_S)
+        raise ServerFailed("The HTTP server does not show its new certificate.")
+
+    async def _shown(self) -> bytes | None:
+        """The certificate that a new connection gets; the kernel shares them out among the listeners."""
+        host, port = self._address
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            async with asyncio.timeout(STORE_PROBE_S):
+                _, writer = await asyncio.open_connection(_EVERYWHERE.get(host, host), port, ssl=context)
+        except (OSError, TimeoutError):
+            return None
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        return bytes(shown)
+
+
+def _first_certificate(path: Path) -> bytes:
+    text = path.read_text("ascii", "replace")
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    return ssl.PEM_cert_to_DER_cert(begin + text.partition(begin)[2].partition(end)[0] + end)
 
 
 def _is_request(task: "asyncio.Task[Any]") -> bool:

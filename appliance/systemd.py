@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import time
 
 
 def notify(state: str) -> None:
@@ -14,6 +15,11 @@ def notify(state: str) -> None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.connect(path)
         sender.send(state.encode())
+
+
+def reloading() -> None:
+    """Tell that the configuration is being read again; `READY=1` ends that."""
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog_s() -> float | None:

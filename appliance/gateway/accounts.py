@@ -84,10 +84,12 @@ class Accounts:
         self._total = await self._reader.one(accounts.how_many()) or 0
         chosen = await self._reader.one(choices.value(_REGISTRATION))
         self._chosen = next((each for each in get_args(Registration) if each == chosen), None)
-        if self._total or self.registration == "closed":
-            self._setup_token.void()
-        else:
-            self._setup_token.ensure()
+        self._tend_setup_token()
+
+    def use(self, settings: AccountSettings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings
+        self._tend_setup_token()
 
     def close(self) -> None:
         """End the hashing threads."""
@@ -305,6 +307,12 @@ class Accounts:
         policy = self.registration
         if policy == "closed" or (policy == "first" and total):
             raise AccountRefused("registration_closed", "Registration is closed here.", "email")
+
+    def _tend_setup_token(self) -> None:
+        if self._total or self.registration == "closed":
+            self._setup_token.void()
+        else:
+            self._setup_token.ensure()
 
     def _shut_out(self, account_id: str) -> None:
         """The key no longer opens what it did: whoever holds something open with it is told."""

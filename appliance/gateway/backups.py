@@ -21,10 +21,12 @@ AGAIN_AFTER_S = 3600.0
 
 
 class BackupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`daily` makes a backup of the database every day; `keep` of them are kept."""
+    """`daily` makes a backup of the database every day; `keep` of them are kept. `passphrase` is for the
+    commands that back up everything and restore it."""
 
     daily: bool = True
     keep: Annotated[int, msgspec.Meta(ge=1)] = 7
+    passphrase: str | None = None
 
 
 class Backups:
@@ -37,6 +39,10 @@ class Backups:
         self._settings = settings
         self.newest: Backup | None = None
         self.failed = False
+
+    def use(self, settings: BackupSettings) -> None:
+        """Go by these settings from the next backup on."""
+        self._settings = settings
 
     async def run(self) -> None:
         """Make one whenever the newest is a day old, for ever."""

@@ -33,11 +33,16 @@ class Destinations:
         lookup: Lookup | None = None,
         total_timeout_s: float = TOTAL_TIMEOUT_S,
     ) -> None:
-        self._shared = _policy(allow, own_address)
-        self._home = _policy([*allow, *_HOME], own_address)
+        self._own_address = own_address
+        self.use(allow)
         self._private_allowed = private_allowed
         self._lookup = lookup or SystemLookup()
         self._total_timeout_s = total_timeout_s
+
+    def use(self, allow: list[str]) -> None:
+        """Go by this allow list from now on. Raises AllowEntryInvalid."""
+        self._shared = _policy(allow, self._own_address)
+        self._home = _policy([*allow, *_HOME], self._own_address)
 
     @property
     def policy(self) -> Policy:

@@ -84,6 +84,10 @@ class Downloads:
         self._fresh: asyncio.Queue[str] = asyncio.Queue()
         self._slots = asyncio.Semaphore(AT_ONCE)
 
+    def use(self, settings: MediaSettings) -> None:
+        """Go by these settings from the next file on."""
+        self._limit = settings.max_bytes
+
     def wanted(self, message: Message) -> None:
         """A message was stored that waits for its file. Twice is once."""
         if message.id not in self._known:

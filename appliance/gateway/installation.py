@@ -3,8 +3,9 @@
 import asyncio
 import resource
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -15,6 +16,8 @@ from appliance.store import backup
 from appliance.store.backup import Backup
 
 _KIB = 1024
+
+Source = Literal["files", "ordered", "stand_in"]
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -27,11 +30,36 @@ class Room(msgspec.Struct, frozen=True):
     memory_most: int
 
 
-class Installation:
-    """Asks the machine, and makes a backup when it is told to.
+class ReloadNote(msgspec.Struct, frozen=True):
+    """The configuration was read again: the settings that are used now, and those that a restart takes up;
+    with a `problem` nothing was changed."""
 
-    `started_at` is ms since 1970; `state` says how the store stands; `log_lines` gives the newest of the log,
-    oldest first, once whoever configured the log has set it.
+    at: int
+    applied: list[str] = []
+    waiting: list[str] = []
+    problem: str = ""
+
+
+class CertificateState(msgspec.Struct, frozen=True, rename="camel"):
+    """What https is served with: somebody's `files`, an `ordered` certificate, or a `stand_in` that no
+    browser trusts until the first one has come. `problem` is why it could not be renewed or replaced."""
+
+    source: Source
+    expires_at: int
+    ends_soon: bool = False
+    problem: str | None = None
+
+    @property
+    def is_well(self) -> bool:
+        return self.problem is None and not self.ends_soon and self.source != "stand_in"
+
+
+class Installation:
+    """Asks the machine, and makes a backup or reads the configuration again when it is told to.
+
+    `started_at` is ms since 1970; `state` says how the store stands. What only the composition root knows is
+    set by it: `log_lines` gives the newest of the log, oldest first; `certificate` what https is served with;
+    `reload` reads the configuration again, `reloaded` tells what came of it.
     """
 
     def __init__(
@@ -46,6 +74,9 @@ class Installation:
         self.started_at = clock.now_ms()
         self.state = state
         self.log_lines: Callable[[], list[str]] = list
+        self.certificate: Callable[[], CertificateState | None] = lambda: None
+        self.reload: Callable[[], Awaitable[None]] | None = None
+        self.reloaded: Callable[[], ReloadNote | None] = lambda: None
         self._database = database
         self._backups = backups
         self._making: asyncio.Task[bool] | None = None

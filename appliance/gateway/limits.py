@@ -110,4 +110,6 @@ class RateLimits:
         return taken
 
     def _wait_s(self, taken: deque[float]) -> float:
-        return max(0.0, taken[0] + WINDOW_S - self._clock.monotonic())
+        # After the limit was lowered, several tokens must come back before there is one to take.
+        next_back = min(max(0, len(taken) - self.limit), len(taken) - 1)
+        return max(0.0, taken[next_back] + WINDOW_S - self._clock.monotonic())

@@ -65,6 +65,11 @@ class Media:
         self._fetcher = fetcher
         self.received = received
 
+    def use(self, settings: MediaSettings) -> None:
+        """Go by these settings from the next file on, sent or received."""
+        self._limit = settings.max_bytes
+        self.received.use(settings)
+
     @property
     def limit(self) -> int:
         """How many bytes a file may have."""

@@ -59,9 +59,13 @@ class Shelf:
         self._folder = (folder / "media").resolve()
         self._links = links
 
+    def use(self, settings: MediaSettings) -> None:
+        """Go by these settings from now on."""
+        self._keep_days = settings.keep_days
+
     def path_of(self, file: MediaFile) -> Path:
         """Where the file's bytes are, or will be."""
-        return self._folder / file.device_id / file.id[-2:] / file.id
+        return self._folder / place_of(file.device_id, file.id)
 
     def describe(self, file: MediaFile) -> dict[str, Any]:
         """The `media` object of an event, with a link that holds eight days; times in it are ms."""
@@ -154,6 +158,11 @@ class Shelf:
         except OSError:
             raise MediaError("The file is no longer on this machine's disk.") from None
         return Served(file, path, size)
+
+
+def place_of(device_id: str, media_id: str) -> Path:
+    """Where a received file stands below the folder of received files."""
+    return Path(device_id, media_id[-2:], media_id)
 
 
 def draft_of(path: Path) -> Path:

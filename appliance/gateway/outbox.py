@@ -76,6 +76,10 @@ class Outbox:
             weakref.WeakValueDictionary()
         )
 
+    def use(self, settings: LimitSettings) -> None:
+        """Go by these settings from now on."""
+        self._settings = settings
+
     def recipient(self, typed: str) -> Jid:
         """Whom `typed` means, with the country code of the settings. Raises InvalidRecipient."""
         return recipient(typed, self._settings.default_country_code)

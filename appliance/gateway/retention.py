@@ -51,6 +51,10 @@ class Retention:
         self._watch = JumpWatch(clock)
         self._believed_from = 0.0
 
+    def use(self, settings: RetentionSettings) -> None:
+        """Go by these settings from the next sweep on."""
+        self._settings = settings
+
     async def run(self) -> None:
         """Sweep now and then, for ever; a full disk is tried again at the next sweep."""
         if await self._is_far():

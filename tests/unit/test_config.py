@@ -69,6 +69,7 @@ def test_only_what_has_no_value_is_commented_out_and_its_example_can_be_used() -
     text = "\n".join(_UNSET_KEY.sub(r"\1", line) for line in EXAMPLE.read_text("utf-8").splitlines())
     used = msgspec.convert(tomllib.loads(text), Config)
     assert None not in (used.server.public_url, used.limits.default_country_code, used.engine.proxy)
+    assert None not in (used.tls.certificate, used.tls.key, used.tls.acme_email, used.logs.file)
 
 
 def test_lines_of_the_example_fit_a_terminal() -> None:
@@ -101,14 +102,14 @@ def test_what_the_command_line_says_becomes_the_kind_that_is_needed(
 
 
 def test_text_with_an_equals_sign_and_lists_can_be_said() -> None:
-    config = load(None, {}, ["engine.proxy=http://h/?a=b", 'webhooks.allow=["loopback", "10.0.0.0/8"]'])
-    assert config.engine.proxy == "http://h/?a=b"
+    config = load(None, {}, ["engine.proxy=http://h:1/?a=b", 'webhooks.allow=["loopback", "10.0.0.0/8"]'])
+    assert config.engine.proxy == "http://h:1/?a=b"
     assert config.webhooks.allow == ["loopback", "10.0.0.0/8"]
 
 
 def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
-    (tmp_path / "proxy").write_text("socks5://u:p@h\n")
-    assert load(None, {}, [f"engine.proxy_file={tmp_path / 'proxy'}"]).engine.proxy == "socks5://u:p@h"
+    (tmp_path / "proxy").write_text("socks5://u:p@h:1\n")
+    assert load(None, {}, [f"engine.proxy_file={tmp_path / 'proxy'}"]).engine.proxy == "socks5://u:p@h:1"
     (tmp_path / "noise").write_bytes(b"\xff\xfe")
     for path, said in ((tmp_path / "none", "No such file"), (tmp_path / "noise", "not text")):
         with pytest.raises(ConfigError, match=rf"engine\.proxy_file: .*{said}"):
@@ -128,6 +129,20 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
         ("[accounts]\nregistration = 'anybody'", r"'anybody' - at `accounts\.registration`"),
         ("[webhooks]\nallow = ['###']", r"'###': not an address"),
         ("[retention]\nevents_days = 0", r">= 1 - at `retention\.events_days`"),
+        ("[engine]\nproxy = 'http://me:secret@h'", r"engine\.proxy: not a proxy address; write it as"),
+        ("[engine]\nproxy = 'ftp://h:1'", r"engine\.proxy: not a proxy address"),
+        ("[server]\npublic_url = 'wa.example.org'", r"server\.public_url: write the address"),
+        ("[server]\npublic_url = 'https://h/wa'", r"server\.public_url: .* without a path"),
+        ("[server]\npublic_url = 'https://h:x'", r"server\.public_url: "),
+        ("[tls]\ncertificate = 'c.pem'", r"tls\.key: a certificate is used with its key"),
+        ("[tls]\nkey = 'k.pem'", r"tls\.certificate: a certificate is used with its key"),
+        ("[tls]\nacme_domains = ['wa.example.org']", r"tls\.acme_agree: say true"),
+        ("[tls]\nacme_agree = true\nacme_domains = ['*.example.org']", r"tls\.acme_domains: '\*\.example"),
+        ("[tls]\nacme_agree = true\nacme_domains = ['192.168.1.2']", r"tls\.acme_domains: '192"),
+        ("[tls]\nacme_directory = 'http://h'", r"tls\.acme_directory: it begins with https"),
+        ("[tls]\ncertificate = 'c'\nkey = 'k'\nacme_domains = ['h.org']", r"tls\.acme_domains: either"),
+        ("[tls]\nacme_domain = ['h.org']", r"tls\.acme_domain\. Did you mean 'acme_domains'\?"),
+        ("[logs]\nmax_mib = 0", r">= 1 - at `logs\.max_mib`"),
         ("[server", r"c\.toml: not valid TOML"),
         ("\xff", r"c\.toml: not valid TOML"),
     ],
@@ -153,6 +168,17 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, said: str) ->
 def test_a_mistake_elsewhere_is_named(environment: dict[str, str], overrides: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load(None, environment, overrides)
+
+
+def test_a_proxys_password_is_not_repeated() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(None, {"WA_GATEWAY_ENGINE__PROXY": "http://me:secret@h"}, [])
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["https://h", "http://h:8080/", "https://[::1]:8443"])
+def test_an_address_without_a_path_is_good(url: str) -> None:
+    assert load(None, {}, [f"server.public_url={url}"]).server.public_url == url
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

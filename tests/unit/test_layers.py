@@ -15,7 +15,19 @@ MAY = {
     "api": {"api", "gateway", "store", "model", "assets", "form_stream", "engine.base"},
     "dashboard": {"dashboard", "gateway", "store", "model", "assets", "form_stream"},
 }
-ROOT = {"__main__", "cli", "runtime", "house", "server", "operations", "control", "config"}
+ROOT = {
+    "__main__",
+    "cli",
+    "reload",
+    "certificates",
+    "certificate_orders",
+    "runtime",
+    "house",
+    "server",
+    "operations",
+    "control",
+    "config",
+}
 ONLY_IN = {
     "neonize": ("engine/worker/",),
     "sqlite3": ("store/",),

@@ -11,17 +11,17 @@ import pytest
 
 from appliance.engine.worker.log import log_library
 from appliance.engine.worker.protos import NEONIZE
-from appliance.logs import JsonLines, LogSettings, TextLines, configure
+from appliance.logs import JsonLines, Logs, LogSettings, TextLines
 
 APPLIANCE = Path(__file__).resolve().parents[2] / "appliance"
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 EVENT = re.compile(r"[a-z]+(_[a-z]+)*\Z")
 HARMLESS = frozenset(
     """
-    after_ms after_s ahead_s backup ballast_bytes bytes changes code copy cut days deleted
+    after_ms after_s ahead_s applied backup ballast_bytes bytes changes code copy cut days deleted
     deliveries delivery_no device endpoint_id errno error events exit_code fault files for_s
     from_mib handler index kind last_stop library loop made_due messages mib ms path pid reason
-    request_id requests results road rows schema seq set_aside signal trouble type url what
+    request_id requests results road rows schema seq set_aside signal trouble type url waiting what
     """.split()  # noqa: SIM905 (fifty lines of one word each say no more)
 )
 """The fields that lines may have. A new one belongs here when it cannot hold a text, a name, a number, a
@@ -115,7 +115,7 @@ def test_of_a_librarys_words_only_the_template_is_written(lines: logging.Formatt
 def test_the_settings_choose_level_and_form(
     root: logging.Logger, capsys: pytest.CaptureFixture[str], settings: LogSettings, begins: str
 ) -> None:
-    configure(settings)
+    Logs(settings)
     log = logging.getLogger("appliance.test")
     log.debug("quiet")
     log.error("loud")
