@@ -63,6 +63,16 @@ class ControlSocket:
             return {"error": error.detail}
 
 
+def is_open(folder: Path) -> bool:
+    """Whether a gateway runs on that directory and takes commands."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(str(folder / NAME))
+        except OSError:
+            return False
+    return True
+
+
 def ask(folder: Path, command: str, **arguments: Any) -> dict[str, Any] | None:
     """The running gateway's answer, None when none runs on that directory."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:

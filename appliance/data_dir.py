@@ -1,9 +1,13 @@
-"""The data directory: one process at a time holds it."""
+"""The data directory: one process at a time holds it, and finds it whole."""
 
 import fcntl
 import os
 from pathlib import Path
 from typing import IO
+
+from appliance import exchange
+
+LOCK = "gateway.lock"
 
 
 class DataDirInUse(Exception):
@@ -13,12 +17,13 @@ class DataDirInUse(Exception):
 def lock(path: Path) -> IO[str]:
     """Make the directory if need be and hold its lock while the returned file stays open.
 
-    From then on this process makes files that only its own user can read. Raises DataDirInUse.
+    From then on this process makes files that only its own user can read. A restore that was interrupted is
+    carried to its end. Raises DataDirInUse.
     """
     os.umask(0o077)
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = (path / "gateway.lock").open("a+")
+        file = (path / LOCK).open("a+")
     except OSError as error:
         raise DataDirInUse(f"{path}: {error.strerror}. Choose another directory with --data-dir.") from None
     try:
@@ -30,6 +35,11 @@ def lock(path: Path) -> IO[str]:
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
+    try:
+        exchange.finish(path)
+    except OSError as error:
+        file.close()
+        raise DataDirInUse(f"{path}: a restore was interrupted and cannot go on: {error}.") from None
     return file
 
 

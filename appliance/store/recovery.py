@@ -183,7 +183,8 @@ def adjust(connection: sqlite3.Connection, now_ms: int) -> None:
     """Make an older state safe to go on from. Raises sqlite3.Error.
 
     No number is given twice. Every follower is told that events are missing. A message that waited may have
-    been sent since: it counts as interrupted, and is told as unconfirmed. Logins may have been ended since.
+    been sent since: it counts as interrupted, and is told as unconfirmed. Logins may have been ended since,
+    and links for a new password used.
     """
     connection.execute("BEGIN IMMEDIATE")
     counted = connection.execute("SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'").fetchall()
@@ -199,6 +200,7 @@ def adjust(connection: sqlite3.Connection, now_ms: int) -> None:
     connection.execute("UPDATE messages SET status = 'sending' WHERE status = 'queued'")
     connection.execute("DELETE FROM browser_sessions")
     connection.execute("DELETE FROM stream_tickets")
+    connection.execute("DELETE FROM invites WHERE account_id IS NOT NULL")
     connection.execute("COMMIT")
 
 
