@@ -1,0 +1,76 @@
+"""What a good configuration says that is hardly meant: for `check-config` and `doctor`."""
+
+import ipaddress
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from appliance.config import Config
+
+
+class Doubt(msgspec.Struct, frozen=True):
+    """A sentence about a setting, and what to do about it."""
+
+    text: str
+    advice: str
+
+
+def of(config: Config, config_file: str | None) -> Iterator[Doubt]:
+    """Every warning about these settings and the files that they stand in. Raises nothing."""
+    yield from _address(config)
+    if config_file is not None:
+        yield from _file(Path(config_file), is_secret=_holds_secret(config))
+    for setting, name in (("tls.key", config.tls.key),):
+        if name is not None:
+            yield from _secret_file(setting, Path(name))
+
+
+def _address(config: Config) -> Iterator[Doubt]:
+    url = config.server.public_url or ""
+    if not _is_loopback(config.server.host) and not config.tls.is_on and not url.startswith("https:"):
+        yield Doubt(
+            f"server.host {config.server.host} is open to the network without TLS: keys and messages cross "
+            "it in the clear.",
+            "Set [tls], or put a proxy with TLS before it and name it in server.public_url.",
+        )
+    if url.startswith("http:") and not _is_loopback(url.partition("//")[2].partition("/")[0]):
+        yield Doubt(
+            f"server.public_url {url} is not https: browsers send passwords there in the clear.",
+            "Use https, here or in a proxy.",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.rpartition(":")[0] if host.count(":") == 1 else host.strip("[]")
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _holds_secret(config: Config) -> bool:
+    return "@" in (config.engine.proxy or "") or config.tls.key_password is not None
+
+
+def _file(path: Path, *, is_secret: bool) -> Iterator[Doubt]:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if mode & stat.S_IWOTH:
+        yield Doubt(f"Everybody on this machine can change {path}.", f"chmod o-w {path}")
+    if is_secret and mode & stat.S_IROTH:
+        yield Doubt(f"Everybody on this machine can read {path}, with secrets in it.", f"chmod o-r {path}")
+
+
+def _secret_file(setting: str, path: Path) -> Iterator[Doubt]:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if mode & stat.S_IROTH:
+        yield Doubt(f"Everybody on this machine can read {path} ({setting}).", f"chmod o-r {path}")
