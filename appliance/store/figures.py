@@ -70,10 +70,10 @@ class Queue(msgspec.Struct, frozen=True):
 def oldest_waiting(device_ids: list[str]) -> Query[Queue]:
     """For each of those devices that has messages waiting: one look into an index."""
     first = (
-        "SELECT created_at FROM messages INDEXED BY messages_waiting "
+        "SELECT no FROM messages INDEXED BY messages_waiting "
         "WHERE device_id = value AND status IN ('queued', 'sending') ORDER BY no LIMIT 1"
     )
-    sql = f"SELECT value, ({first}) AS since FROM json_each(?) WHERE since IS NOT NULL"  # noqa: S608
+    sql = f"SELECT value, created_at FROM json_each(?) JOIN messages ON no = ({first})"  # noqa: S608
     return Query(sql, (msgspec.json.encode(device_ids).decode(),), lambda row: Queue(*row))
 
 

@@ -97,6 +97,10 @@ async def test_a_send_that_nobody_answers_ends_the_worker_not_the_device(tmp_pat
         await b.heard.state("d1", DeviceStatus.CONNECTED, since)
         assert session.worker_pid != pid
         await session.send(HELLO)
+        assert dict(b.engine.lives) == {("d1", "killed"): 1, ("d1", "restarted"): 1}
+        kinds = {kind: (device, pid) for kind, device, pid in b.engine.processes()}
+        assert kinds["worker"] == ("d1", session.worker_pid)
+        assert kinds.keys() == {"worker", "fork_server"}
 
 
 async def test_a_hung_network_at_the_start_does_not_hold_the_device(tmp_path: Path) -> None:
