@@ -29,6 +29,8 @@ from appliance.store import deliveries, webhooks
 
 Moment = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Headers = dict[str, str]
+EVERY_DEVICE = "all"
+"""Where null would mean that nothing is said of the device."""
 
 
 class CreateWebhook(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -43,7 +45,8 @@ class CreateWebhook(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class UpdateWebhook(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What is left out stays. `headers` replaces all of them; a value sent back masked is kept."""
+    """What is left out stays; a `device_id` of EVERY_DEVICE takes the bound away. `headers` replaces all of
+    them; a value sent back masked is kept."""
 
     url: str | None = None
     events: list[EventType] | None = None
@@ -214,7 +217,10 @@ async def update_webhook(
     request: Request[Any, Any, Any], gateway: Gateway, account: Account, webhook_id: str
 ) -> WebhookAnswer:
     await gateway.webhooks.get(account.id, webhook_id)
-    wished = msgspec.convert(await decode(request, UpdateWebhook), EndpointChange, from_attributes=True)
+    body = await decode(request, UpdateWebhook)
+    wished = EndpointChange(**{**msgspec.structs.asdict(body), "device_id": msgspec.UNSET})
+    if body.device_id is not None:
+        wished.device_id = None if body.device_id == EVERY_DEVICE else body.device_id
     return webhook_answer(gateway, await gateway.webhooks.update(account.id, webhook_id, wished))
 
 

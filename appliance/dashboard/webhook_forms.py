@@ -79,6 +79,7 @@ def wished(typed: WebhookTyped) -> EndpointChange:
         remote_jids=_words(typed.remote_jids) or None,
     )
     return EndpointChange(
+        device_id=typed.device or None,
         events=[EventType(name) for name in typed.events if name in known],
         filters=filters,
         headers=_headers(typed.headers),

@@ -38,7 +38,6 @@ async def add_webhook(gateway: Gateway, pages: Pages, member: Member, form: Form
     typed = webhook_forms.read(form)
     try:
         change = _wished(pages, member, typed)
-        change.device_id = typed.device or None
         endpoint = await gateway.webhooks.create(member.account.id, typed.url, change)
     except GatewayError as error:
         problem = pages.problem(member.visitor, error)
@@ -218,8 +217,7 @@ def _edit_page(
         "endpoint": endpoint,
         "typed": typed,
         "problem": problem,
-        "device": _device_name(gateway, member, endpoint),
-        "devices": [],
+        "devices": gateway.devices.of_account(member.account.id),
         **_choices(),
     }
     return pages.show(member.visitor, "webhook_edit.html", status=status, **values)

@@ -53,11 +53,12 @@ class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EndpointChange(msgspec.Struct, kw_only=True):
-    """What an endpoint's owner sets; None leaves it as it is (in a new endpoint: as the contract says)."""
+    """What an endpoint's owner sets; None leaves it as it is (in a new endpoint: as the contract says). Only
+    of `device_id` None means something, every device, and UNSET leaves it."""
 
     url: str | None = None
     events: list[EventType] | None = None
-    device_id: str | None = None
+    device_id: str | msgspec.UnsetType | None = msgspec.UNSET
     filters: EndpointFilters | None = None
     headers: Mapping[str, str] | None = None
     redirect_is_success: bool | None = None
@@ -241,9 +242,11 @@ class Webhooks:
     def _changed(self, old: Endpoint, wished: EndpointChange) -> Endpoint:
         """`old` with what is wished. Raises Invalid."""
         new = msgspec.structs.replace(old)
-        for name in ("url", "device_id", "redirect_is_success", "enabled"):
+        for name in ("url", "redirect_is_success", "enabled"):
             if (value := getattr(wished, name)) is not None:
                 setattr(new, name, value)
+        if wished.device_id is not msgspec.UNSET:
+            new.device_id = wished.device_id
         if wished.events is not None:
             new.events = checked_events(wished.events)
         if wished.filters is not None:

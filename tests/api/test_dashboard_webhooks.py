@@ -99,6 +99,17 @@ def test_one_and_all_are_delivered_again(browser: Browser) -> None:
     assert len({post.event_id for post in hook.posts}) == 1
 
 
+def test_a_webhook_is_given_a_device_and_let_go_again(browser: Browser, owner: Account) -> None:
+    page, device = added(browser, "http://127.0.0.1:59999/one"), owner.device(name="Till")
+    owner.device(name="Van")
+    typed = {"url": "http://127.0.0.1:59999/one", "events": "device.status", "chat_kinds": "group"}
+    for wished, kept in ((device, device), ("", None)):
+        assert browser.fill(f"{page}/edit", **typed, device=wished).status_code == 303
+        assert owner.ok("GET", f"/webhooks/{page.rpartition('/')[2]}")["deviceId"] == kept
+        chosen = re.search(r'value="(\w*)" selected>(?:Till|Van)', browser.see(f"{page}/edit").text)
+        assert (chosen and chosen[1]) == kept
+
+
 def test_a_webhook_is_changed_and_keeps_what_was_typed_wrong(browser: Browser, owner: Account) -> None:
     page = added(browser, "http://127.0.0.1:59999/a", headers="X-Own: secret-of-mine")
     webhook = f"/webhooks/{page.rpartition('/')[2]}"

@@ -126,6 +126,16 @@ def test_a_change_keeps_what_it_does_not_name(account: Account) -> None:
     account.refused(409, "conflict", "POST", f"{path}/test")
 
 
+def test_a_webhook_of_one_device_can_listen_to_all_again(account: Account) -> None:
+    device = account.device()
+    webhook = made(account, deviceId=device)
+    path = f"/webhooks/{webhook['id']}"
+    assert account.ok("PATCH", path, {"events": ["device.status"]})["deviceId"] == device
+    assert account.ok("PATCH", path, {"deviceId": None})["deviceId"] == device
+    assert account.ok("PATCH", path, {"deviceId": "all"})["deviceId"] is None
+    assert account.ok("PATCH", path, {"deviceId": device})["deviceId"] == device
+
+
 async def test_a_callers_own_secret_serves_both_signatures(account: Account, receiver: Receiver) -> None:
     webhook = made(account, receiver.url, secret="a-secret-of-my-own")
     assert webhook["secret"] == "a-secret-of-my-own"
