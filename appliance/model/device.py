@@ -33,6 +33,8 @@ class Device(msgspec.Struct, kw_only=True):
     addresses.
 
     `wanted`: the session should run, also after a restart. `proxy`: sealed, because it may hold a password.
+    `moved_as`: the id of the file that took the session to another host; while it is set, the session does
+    not run here.
     """
 
     id: str
@@ -52,3 +54,4 @@ class Device(msgspec.Struct, kw_only=True):
     proxy: bytes | None = None
     created_at: int
     connected_at: int | None = None
+    moved_as: str | None = None

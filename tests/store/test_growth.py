@@ -32,6 +32,7 @@ BOUNDS = {
     "accounts": "people make them",
     "browser_sessions": "expiry.short_lived: when they expire",
     "devices": "people make them",
+    "imports": "one a device that somebody moved here by hand",
     "invites": "people make them; gone when they are used or expired",
     "choices": "one a setting",
     "worker_marks": "devices.mark_applied: the last eight runs of a device",

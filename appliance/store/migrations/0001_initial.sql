@@ -28,9 +28,14 @@ CREATE TABLE devices (
     account_id TEXT REFERENCES accounts(id) ON DELETE CASCADE,
     name TEXT NOT NULL, sandbox INTEGER NOT NULL, status TEXT NOT NULL, reason TEXT, reason_code INTEGER, until INTEGER,
     linked INTEGER NOT NULL, wanted INTEGER NOT NULL, phone TEXT, jid TEXT, lid TEXT, push_name TEXT, proxy BLOB,
-    created_at INTEGER NOT NULL, connected_at INTEGER
+    created_at INTEGER NOT NULL, connected_at INTEGER, moved_as TEXT
 ) STRICT;
 CREATE INDEX devices_account ON devices(account_id, no);
+
+-- Files of moved devices that were taken in here: a session must not be begun a second time from the same keys.
+CREATE TABLE imports (
+    export_id TEXT NOT NULL PRIMARY KEY, device_id TEXT NOT NULL, imported_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- How far each worker's events have been applied: an event at or below the mark is a repeat.
 CREATE TABLE worker_marks (
