@@ -115,8 +115,9 @@ def _talk(boss: Account, device: str) -> None:
     hear(**budi, kind="delete", target=gone["messageId"])
     hear(**budi, kind="image", failDownload=True)
     boss.send(device, "999000000007", "Pesanan sudah dikirim.")
-    boss.send(device, "999000000005", "Ini menunggu.")
     boss.send(device, BUDI, "Baik, jam 11 ya. *Sampai jumpa*")
+    waits = {"deviceId": device, "to": "999000000005", "text": "Ini menunggu."}
+    boss.ok("POST", "/messages/send-text", waits, headers={"Prefer": "respond-async"})
     for name, text in (
         ("Budi", "Rapat jam berapa?"),
         ("Siti Rahmawati", "Jam 3 <b>tepat</b>"),
