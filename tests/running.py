@@ -111,11 +111,14 @@ class Running:
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         program: tuple[str, ...] = PROGRAM,
+        config: Path | None = None,
     ) -> None:
         self.data = data
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         self.settings = dict(settings or {})
+        scheme = "https" if any(name.startswith("tls.") for name in self.settings) else "http"
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self.config = config
         self.environment = dict(environment or {})
         self.program = program
         self.log = data.with_name(data.name + ".log")
@@ -128,7 +131,7 @@ class Running:
         flags = [f"--set={name}={json.dumps(value)}" for name, value in options.items()]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.program, "serve", *flags],
+                [*self.program, "serve", *flags, *(["--config", self.config] if self.config else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -8,6 +8,8 @@ import msgspec
 from litestar import Request, get
 
 from appliance.gateway.figures import Counting
+from appliance.gateway.gateway import Gateway
+from appliance.gateway.installation import CertificateState, Source
 from appliance.gateway.store_care import StoreState
 from appliance.model.errors import NotReady
 
@@ -18,23 +20,31 @@ Ready = Callable[[], Awaitable[str | None]]
 class System:
     """What the composition root knows. `not_ready` says why not yet (None: ready); `versions` by
     component, with `gateway` among them; `store` how the store stands; `counting` is what counts;
-    `metrics_public` shows `/metrics` to everybody; `certificate_until_s` is when the TLS certificate ends
-    (seconds since 1970)."""
+    `metrics_public` shows `/metrics` to everybody."""
 
     not_ready: Ready
     versions: dict[str, str]
     store: Callable[[], StoreState]
     counting: Counting
     metrics_public: bool = False
-    certificate_until_s: Callable[[], int | None] = lambda: None
+
+
+class CertificateHealth(msgspec.Struct, rename="camel"):
+    """What https is served with, and until when (ms since 1970); the system page says what is wrong."""
+
+    source: Source
+    expires_at: int
+    is_well: bool
 
 
 class Health(msgspec.Struct, rename="camel"):
-    """`status` is `ok`, or `degraded` when somebody should look at `store`."""
+    """`status` is `ok`, or `degraded` when somebody should look at `store`, or at `certificate`: what https
+    is served with, None without TLS of our own."""
 
     status: str
     versions: dict[str, str]
     store: StoreState
+    certificate: CertificateHealth | None
 
 
 class ReadyAnswer(msgspec.Struct, rename="camel"):
@@ -55,9 +65,14 @@ class Index(msgspec.Struct, rename="camel"):
 
 
 @get("/healthz", sync_to_thread=False)
-def healthz(system: System) -> Health:
-    store = system.store()
-    return Health("ok" if store.is_well else "degraded", system.versions, store)
+def healthz(gateway: Gateway, system: System) -> Health:
+    store, certificate = system.store(), _certificate(gateway.installation.certificate())
+    is_well = store.is_well and (certificate is None or certificate.is_well)
+    return Health("ok" if is_well else "degraded", system.versions, store, certificate)
+
+
+def _certificate(state: CertificateState | None) -> CertificateHealth | None:
+    return None if state is None else CertificateHealth(state.source, state.expires_at, state.is_well)
 
 
 @get("/readyz")

@@ -40,7 +40,7 @@ class ReloadNote(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-class CertificateState(msgspec.Struct, frozen=True, rename="camel"):
+class CertificateState(msgspec.Struct, frozen=True):
     """What https is served with: somebody's `files`, an `ordered` certificate, or a `stand_in` that no
     browser trusts until the first one has come. `problem` is why it could not be renewed or replaced."""
 
