@@ -135,6 +135,7 @@ class Life:
         control = ControlSocket(self._config.data, asked.commands(self._house))
         pair = self._certificates.pair if self._certificates else None
         server = HttpServer(self._house.app, self._config.server.host, self._config.server.port, pair)
+        heap.settle()
         try:
             await self._open()
             await control.open()
