@@ -31,6 +31,7 @@ def lock(path: Path) -> IO[str]:
     except OSError:
         file.seek(0)
         holder = file.read().strip() or "?"
+        file.close()
         raise DataDirInUse(f"{path} is in use by another gateway (process {holder}).") from None
     file.truncate(0)
     file.write(str(os.getpid()))
