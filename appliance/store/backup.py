@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from appliance.store.last_stop import sync_folder
+from appliance.store.wary import WaryConnection
 
 FOLDER = "backups"
 _NAME = re.compile(r"gateway-(\d{8}T\d{6}Z)(-[\w-]+)?\.db\Z")
@@ -108,7 +109,9 @@ def read_only(path: Path, *, unchanging: bool = False) -> sqlite3.Connection:
     """A connection that cannot change the file, not even by tidying up its log; `unchanging` also leaves the
     log unread. Raises sqlite3.Error."""
     uri = f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' if unchanging else ''}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, factory=WaryConnection
+    )
     connection.execute("PRAGMA busy_timeout = 10000")
     return connection
 

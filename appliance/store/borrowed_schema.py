@@ -10,6 +10,8 @@ import sqlite3
 import struct
 from pathlib import Path
 
+from appliance.store.wary import WaryConnection
+
 PAGE_SIZE = 4096
 _HEADER = struct.Struct(">16s H 6B 12I 20x 2I")
 _LEAF = struct.Struct(">B 3H B")
@@ -35,7 +37,7 @@ def copy_with_schema(damaged: Path, fresh: sqlite3.Connection, copy: Path) -> No
         file.truncate(pages * PAGE_SIZE)
         file.write(_first_page(pages))
     sql = "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master WHERE rootpage > 0"
-    with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+    with _opened(copy) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute("BEGIN")
         # Rows that begin behind the end of the file would make all of it unreadable.
@@ -50,10 +52,14 @@ def _merged(damaged: Path, copy: Path) -> None:
     log_file, log_copy = (path.with_name(f"{path.name}-wal") for path in (damaged, copy))
     if log_file.exists():
         shutil.copyfile(log_file, log_copy)
-    with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(sqlite3.connect(copy)) as connection:
+    with contextlib.suppress(sqlite3.DatabaseError), _opened(copy) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     for ending in ("-wal", "-shm"):
         copy.with_name(copy.name + ending).unlink(missing_ok=True)
+
+
+def _opened(copy: Path) -> contextlib.closing[sqlite3.Connection]:
+    return contextlib.closing(sqlite3.connect(copy, isolation_level=None, factory=WaryConnection))
 
 
 def _first_page(pages: int) -> bytes:

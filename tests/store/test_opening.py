@@ -192,6 +192,20 @@ def test_rows_around_damaged_pages_are_salvaged(database: Path) -> None:
     assert opened.recovery.rows["accounts"] == opened.recovery.rows["devices"] == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "garbled"),
+    [(b"CREATE TABLE chat_names (", b"CREATE \xc1ABLE chat_names ("), (b"messages_wa", b"\xc1essages_wa")],
+    ids=["a definition", "a name"],
+)
+def test_a_schema_that_cannot_even_be_quoted_is_damage(database: Path, text: bytes, garbled: bytes) -> None:
+    opening.begun(database)
+    database.write_bytes(database.read_bytes().replace(text, garbled, 1))
+    opened = opening.prepare(database, SETTINGS)
+    assert opened.recovery is not None
+    assert opened.recovery.road is Road.SALVAGED
+    assert opened.recovery.rows["messages"] == MESSAGES
+
+
 def test_an_event_whose_body_changed_is_left_behind(database: Path) -> None:
     with contextlib.closing(connect(database, SETTINGS)) as connection:
         connection.execute("UPDATE events SET body = x'7b7d' WHERE no = 7")
