@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sets WA Gateway up inside its own checkout (everything goes to .venv) and starts it, or runs its tests.
+# Sets WA Gateway up inside its own checkout (everything goes to .venv) and starts it, or runs its tests; or makes it a service.
 set -eu
 
 start=$(pwd)
@@ -15,6 +15,7 @@ usage() {
     cat <<'END'
 Usage: ./install.sh run [options]     start the gateway in the foreground; the first start installs it into .venv
        ./install.sh test [options]    install what the tests need, then lint, type-check and test
+       sudo ./install.sh install | upgrade | uninstall    make what packaging/build.sh built a service of this machine
 
 run passes its options to "wa-gateway serve": --config FILE, --data-dir DIR, --set section.key=value.
 test passes its options to pytest. Data is kept in ./data of this checkout unless told otherwise.
@@ -23,15 +24,6 @@ END
 
 say() { printf 'install.sh: %s\n' "$*" >&2; }
 die() { say "$*" && exit 1; }
-
-check_platform() {
-    system="$(uname -sm), $(getconf LONG_BIT)-bit, $(getconf GNU_LIBC_VERSION 2>/dev/null || echo 'no glibc')"
-    case $system in
-        'Linux x86_64, 64-bit, glibc 2.'* | 'Linux aarch64, 64-bit, glibc 2.'*) [ "${system##*.}" -lt 34 ] || return 0 ;;
-    esac
-    die "not supported here: it takes 64-bit Linux on x86_64 or aarch64 with glibc 2.34 or newer" \
-        "(Debian 12, Ubuntu 22.04, Raspberry Pi OS 12, or later), and this is $system"
-}
 
 # The system's own Python first: a private one is often built without the shared library PyInstaller bundles.
 find_python() {
@@ -69,7 +61,7 @@ need_python() {
 }
 
 need_test_tools() {
-    for tool in node:nodejs npm:npm chromium:chromium objdump:binutils git:git; do
+    for tool in node:nodejs npm:npm chromium:chromium objdump:binutils git:git shellcheck:shellcheck systemd-analyze:systemd; do
         command -v "${tool%:*}" >/dev/null || missing="$missing ${tool#*:}"
     done
     shared=lib$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
@@ -127,7 +119,7 @@ build() {
         ! tests_are_ready || has_tests=yes
         rm -f -- "$stamp"
     else
-        check_platform
+        "$here/packaging/appliance.sh" check-platform || exit 1
         need_python
         install_missing
         rm -rf -- "$venv"
@@ -195,6 +187,7 @@ run_tests() {
 case ${1-} in
     run) shift && run "$@" ;;
     test) shift && run_tests "$@" ;;
+    install | upgrade | uninstall) exec "$here/packaging/appliance.sh" "$@" ;;
     help | -h | --help) usage ;;
     *) usage >&2 && exit 2 ;;
 esac

@@ -60,9 +60,9 @@ folder() {
     changed=yes
 }
 
-# The folder gets its name when all of it is on the disk: a power cut leaves no half version.
+# lay_down FOLDER: it gets its name when all of it is on the disk: a power cut leaves no half version.
 lay_down() {
-    rm -rf -- "$top/.new"
+    rm -rf -- "$top/.new" "${top:?}/$1"
     mkdir -p -- "$top"
     { cp -RP --preserve=mode,timestamps -- "$bundle" "$top/.new" && sync; } ||
         { rm -rf -- "$top/.new"; die "the bundle could not be copied to $top; nothing else was changed"; }
@@ -90,7 +90,7 @@ END
 }
 
 tell_where() {
-    say "$(timeout 10 "$command" healthcheck 2>/dev/null || echo "settings: $settings/config.toml")"
+    say "$(timeout 10 "$command" healthcheck 2>/dev/null || echo "its settings: $settings/config.toml")"
     token=$data/setup-token
     [ -e "$token" ] || return 0
     say "make the first account at /register there; the setup token stands in $token"
@@ -114,7 +114,6 @@ do_install() {
         [ "$current" = "$version" ] || die "version $current is installed; for this one: sudo ./install.sh upgrade"
         is_same || die "another build of $version is installed; for this one: sudo ./install.sh upgrade"
     else
-        rm -rf -- "${top:?}/$version"
         lay_down "$version"
     fi
     getent passwd "$name" >/dev/null || {

@@ -1,7 +1,8 @@
 # Part of install.sh: starts and stops the gateway, by systemd where it runs, and tells whether it is well.
 # shellcheck shell=sh disable=SC2154  # its variables are install.sh's
 
-health_s=30
+# Starting may take long, for a large database that is brought up to date; answering once it has started may not.
+start_s=300 health_s=30
 # Without systemd the gateway is started only to see whether it would work; this is its process.
 trial=''
 
@@ -40,14 +41,19 @@ has_ended() {
 
 # systemd waits for the gateway's own word; the request shows that it answers others too.
 is_ready() {
-    { ! systemd_runs || systemctl --quiet is-active "$name"; } && timeout 10 "$command" healthcheck >/dev/null 2>&1
+    { ! systemd_runs || systemctl --quiet is-active "$name"; } && timeout "$health_s" "$command" healthcheck >/dev/null 2>&1
 }
+
+is_starting() { ! systemd_runs || [ "$(systemctl is-active "$name")" = activating ]; }
 
 # Ready within the time it has, and still so a moment later.
 is_healthy() {
-    deadline=$(($(date +%s) + health_s))
+    starting=yes deadline=$(($(date +%s) + start_s))
     until is_ready; do
-        [ "$(date +%s)" -lt "$deadline" ] && ! has_ended || return 1
+        if [ "$starting" = yes ] && ! is_starting; then
+            starting=no deadline=$(($(date +%s) + health_s))
+        fi
+        if has_ended || [ "$(date +%s)" -ge "$deadline" ]; then return 1; fi
         sleep 0.5
     done
     sleep 3

@@ -79,13 +79,14 @@ upgrade() {
     case ${1-} in '' | --allow-downgrade) ;; *) usage >&2 && exit 2 ;; esac
     find_bundle
     check_upgrade "${1-}"
+    systemd_runs || ! is_in_use || die "a gateway runs on $data; stop it first, then start it again"
     make_way
     lay_down "$version.new"
     check_settings
     starts=yes
     was_running || starts=no
     end
-    ! is_in_use || die "a gateway still runs on $data; stop it first"
+    ! is_in_use || die "a gateway that systemd did not start runs on $data; stop it first"
     copy_database
     rm -rf -- "${top:?}/$version" && mv -T -- "$top/$version.new" "$top/$version"
     switch "$version"

@@ -1,4 +1,5 @@
-"""install.sh is checked for what it decides without a network, and the lock files for what they promise."""
+"""The install scripts are checked for what they decide without a network and without root, the unit for how
+little it may do, and the lock files for what they promise."""
 
 import hashlib
 import os
@@ -13,6 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 RUN_LOCK = Path("packaging/requirements.lock")
 TEST_LOCK = Path("packaging/requirements-test.lock")
+BUNDLE_SCRIPTS = ("appliance.sh", "health.sh", "upgrade.sh")
+UNIT = ROOT / "packaging/appliance.service"
 PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>\S+) \\$")
 
 
@@ -21,7 +24,8 @@ def checkout(tmp_path: Path) -> Path:
     """What install.sh reads of a checkout, under a path with a space."""
     place = tmp_path / "my checkout"
     (place / "packaging").mkdir(parents=True)
-    for name in (Path("install.sh"), Path("pyproject.toml"), RUN_LOCK, TEST_LOCK):
+    scripts = [Path("packaging") / name for name in BUNDLE_SCRIPTS]
+    for name in (Path("install.sh"), Path("pyproject.toml"), RUN_LOCK, TEST_LOCK, *scripts):
         shutil.copy2(ROOT / name, place / name)
     return place
 
@@ -33,6 +37,18 @@ def foreign_machine(tmp_path: Path) -> dict[str, str]:
     stand_ins.mkdir()
     write_program(stand_ins / "uname", 'echo "Linux armv7l"')
     return {"PATH": f"{stand_ins}:{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """An unpacked tarball, as far as its scripts look before they change anything; its program must not
+    run."""
+    place = tmp_path / "wa gateway"
+    place.mkdir()
+    for name in BUNDLE_SCRIPTS:
+        shutil.copy2(ROOT / "packaging" / name, place / name.replace("appliance", "install"))
+    write_program(place / "wa-gateway", "echo the program was started >&2; exit 70")
+    return place
 
 
 def write_program(path: Path, body: str) -> None:
@@ -77,12 +93,28 @@ def pins(lock: Path) -> dict[str, str]:
     return {match["name"]: match["version"] for match in matches if match}
 
 
-@pytest.mark.parametrize("script", ["install.sh", "packaging/lock.sh", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["install.sh", "packaging/appliance.sh", "packaging/build.sh", "packaging/lock.sh", ".ci/run"]
+)
 def test_the_scripts_parse_and_are_executable(script: str) -> None:
     path = ROOT / script
     shell = "bash" if "bash" in path.read_text().splitlines()[0] else "sh"
     assert os.access(path, os.X_OK)
     assert subprocess.run([shell, "-n", path], check=False).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing() -> None:
+    scripts = ["install.sh", *(f"packaging/{name}" for name in BUNDLE_SCRIPTS)]
+    said = subprocess.run(
+        ["shellcheck", "-x", *scripts], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (said.returncode, said.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("script", ["install.sh", "packaging/appliance.sh"])
+def test_what_runs_as_root_can_be_read_in_one_sitting(script: str) -> None:
+    assert len((ROOT / script).read_text().splitlines()) <= 200
 
 
 @pytest.mark.parametrize(("arguments", "code"), [((), 2), (("upgrade-all",), 2), (("help",), 0)])
@@ -102,6 +134,68 @@ def test_an_unsupported_machine_is_refused_in_one_line(
     assert len(result.stderr.splitlines()) == 1
     assert "armv7l" in result.stderr
     assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("machine", "bits", "libc", "named"),
+    [
+        ("Linux x86_64", "64", "glibc 2.33", "glibc 2.33"),
+        ("Linux aarch64", "32", "glibc 2.36", "32-bit"),
+        ("Linux armv7l", "32", "glibc 2.36", "armv7l"),
+        ("Linux x86_64", "64", "", "no glibc"),
+        ("Darwin arm64", "64", "", "Darwin"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["install", "upgrade", "run"])
+def test_a_bundle_is_not_touched_on_a_machine_it_is_not_for(
+    bundle: Path, tmp_path: Path, verb: str, machine: str, bits: str, libc: str, named: str
+) -> None:
+    stand_ins = tmp_path / "stand-ins"
+    stand_ins.mkdir()
+    write_program(stand_ins / "uname", f'echo "{machine}"')
+    answer = f'echo "{libc}"' if libc else "exit 1"
+    write_program(stand_ins / "getconf", f'[ "$1" = LONG_BIT ] && echo {bits} && exit; {answer}')
+    write_program(stand_ins / "id", "echo 0")
+    result = subprocess.run(
+        [bundle / "install.sh", verb],
+        env={"PATH": f"{stand_ins}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert named in result.stderr
+    assert "the program was started" not in result.stderr
+
+
+def test_only_root_installs(bundle: Path, tmp_path: Path) -> None:
+    stand_ins = tmp_path / "stand-ins"
+    stand_ins.mkdir()
+    write_program(stand_ins / "id", "echo 1000")
+    env = {"PATH": f"{stand_ins}:{os.environ['PATH']}"}
+    for verb in ("install", "upgrade", "uninstall"):
+        done = subprocess.run(
+            [bundle / "install.sh", verb], env=env, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert (done.returncode, done.stderr) == (
+            1,
+            f"install.sh: this must be done as root: sudo ./install.sh {verb}\n",
+        )
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_the_unit_may_do_little() -> None:
+    said = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=15", UNIT],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Overall exposure level" in said.stdout, said.stderr
+    assert said.returncode == 0, said.stdout[-300:]
 
 
 def test_a_ready_installation_starts_at_once_and_paths_mean_the_callers_directory(checkout: Path) -> None:
