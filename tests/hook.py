@@ -35,11 +35,13 @@ class _Server(ThreadingHTTPServer):
 
 
 class Hook:
-    """Keeps every POST and answers `status`, with `answer` as body."""
+    """Keeps every POST and answers `status`, with `answer` as body, as soon as `may_answer` is set."""
 
     def __init__(self, status: int = 200, answer: bytes = b"") -> None:
         self.status = status
         self.posts: list[Post] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -49,6 +51,7 @@ class Hook:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 hook.posts.append(Post({n.lower(): v for n, v in self.headers.items()}, body))
+                hook.may_answer.wait()
                 self.send_response(hook.status)
                 self.send_header("content-length", str(len(answer)))
                 self.end_headers()
@@ -64,6 +67,7 @@ class Hook:
         self._server.serve_forever(poll_interval=0.05)
 
     def close(self) -> None:
+        self.may_answer.set()
         self._server.shutdown()
         self._server.server_close()
 

@@ -33,9 +33,6 @@ BESIDE = {
     "a message without a key, which skips what is tried with one": (
         "gateway/outbox.py:Outbox.accept return await self._accept_new(account, device, draft, None)",
     ),
-    "comes now and then, and only while something waits": (
-        "gateway/drains.py:Drains._expire failed = await self._db.transaction",
-    ),
     "a file's own road": (
         *(f"{_SESSION}._transfer", f"{_SESSION}.download", "api/sending.py:Sending.replay"),
         *(

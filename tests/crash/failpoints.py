@@ -37,7 +37,7 @@ OURS = "628111000111"
 PROGRAM = (sys.executable, str(Path(__file__).with_name("failpoint_main.py")))
 AT_ONCE = 10
 REACHED_WITHIN_S = 60.0
-CALM_S, SLOW_S, SEND_EVERY_S = 1.0, 0.5, 0.25
+CALM_S, SLOW_S, SEND_EVERY_S, CROWDED_WITHIN_S = 1.0, 0.5, 0.25, 10.0
 MOST_PASSES = 3
 
 NEEDS_INTERRUPTED = ("Drains.recover", "Drains._write_all")
@@ -105,6 +105,9 @@ class Stage:
         self._books = books
         self.account: Account
         self.device_id = ""
+        self.webhook_id = ""
+        self.sleeper: Account
+        self.asleep = ""
         gateway.program = PROGRAM
         gateway.environment |= {"FAILPOINT_ORDER": str(self._order), "FAILPOINT_SEEN": str(self._seen)}
 
@@ -154,12 +157,27 @@ class Stage:
         return reached
 
     def fail_deliveries(self) -> None:
-        """The receiver of webhooks refuses a few."""
-        self._hook.status = 500
+        """The receiver of webhooks takes its time until others wait behind one delivery, and refuses that:
+        those behind it are put back."""
+        self._hook.may_answer.clear()
+        with contextlib.suppress(AssertionError, httpx.TransportError):
+            until("deliveries one behind the other", self._is_crowded, CROWDED_WITHIN_S)
         since = len(self._hook.posts)
+        self._hook.status = 500
+        self._hook.may_answer.set()
         with contextlib.suppress(AssertionError):
-            until("refused webhook", lambda: len(self._hook.posts) > since, CALM_S)
+            until("another refused webhook", lambda: len(self._hook.posts) > since, CALM_S)
         self._hook.status = 200
+
+    def let_expire(self) -> None:
+        """Somebody else's device is away, and a message for it waits longer than it may."""
+        away, path = {"status": "RECONNECTING"}, f"/devices/{self.asleep}/sandbox/state"
+        wish = {"deviceId": self.asleep, "to": THEIRS, "text": "too late", "expiresIn": 1}
+        with contextlib.suppress(AssertionError, httpx.TransportError):
+            self.sleeper.ok("POST", path, away)
+            headers = {"Prefer": "respond-async"}
+            late = self.sleeper.ok("POST", "/messages/send-text", wish, headers=headers)
+            self.sleeper.message(late["id"], "failed")
 
     def kill_worker(self) -> None:
         with contextlib.suppress(AssertionError, httpx.TransportError):
@@ -176,6 +194,10 @@ class Stage:
             until("message under way", self._is_sending, REACHED_WITHIN_S)
         self._kill("group" if group else "main")
         self._net.set_fault("ack_delay_s", 0.0)
+
+    def _is_crowded(self) -> bool:
+        path = f"/webhooks/{self.webhook_id}/deliveries"
+        return len(self.account.ok("GET", path, params={"status": "delivering"})["items"]) > 1
 
     def _is_sending(self) -> bool:
         return bool(self.account.ok("GET", "/messages", params={"status": "sending"})["items"])
@@ -216,7 +238,7 @@ class Stage:
         return set(whole.decode().splitlines())
 
 
-TROUBLES: Sequence[Callable[[Stage], None]] = (Stage.fail_deliveries, Stage.kill_worker)
+TROUBLES: Sequence[Callable[[Stage], None]] = (Stage.fail_deliveries, Stage.kill_worker, Stage.let_expire)
 
 
 def run(
@@ -250,7 +272,9 @@ def _traffic(folder: Path, outcome: Outcome) -> Iterator[Stage]:
         gateway.start()
         try:
             account = stage.account = gateway.account()
-            account.ok("POST", "/webhooks", {"url": hook.url})
+            stage.webhook_id = account.ok("POST", "/webhooks", {"url": hook.url})["id"]
+            stage.sleeper = gateway.account()
+            stage.asleep = stage.sleeper.device()
             device_id = stage.device_id = link_by_qr(net, account, OURS)
             traffic = Traffic(net, account, {OURS: device_id}, books, SEND_EVERY_S)
             try:
