@@ -2,6 +2,7 @@
 
 import msgspec
 
+from appliance.gateway.delivery_alarm import gives_up_at
 from appliance.gateway.gateway import Gateway
 from appliance.model.webhook import Endpoint
 from appliance.store import endpoint_health
@@ -13,12 +14,14 @@ DAY_MS = 24 * 3600 * 1000
 class Health(msgspec.Struct, frozen=True):
     """The last 24 hours: `rate` is the share delivered in whole percent, None when nothing was tried.
 
-    `backlog` is what waits now; `failure` the newest delivery that did not get through, if any.
+    `backlog` is what waits now; `failure` the newest delivery that did not get through, if any;
+    `gives_up_at` (ms) when the first deliveries will be given up, while it is failing.
     """
 
     tally: Tally
     backlog: int
     failure: Failure | None
+    gives_up_at: int | None
 
     @property
     def tried(self) -> int:
@@ -40,4 +43,5 @@ async def health(gateway: Gateway, endpoint: Endpoint) -> Health:
         tally=tally or Tally(0, 0, 0),
         backlog=await reader.one(endpoint_health.backlog(account_id, endpoint.id)) or 0,
         failure=failure,
+        gives_up_at=gives_up_at(endpoint),
     )

@@ -39,6 +39,8 @@ async def show_chats(
 
 @get(PATH + "/new")
 async def show_new(gateway: Gateway, pages: Pages, member: Member, device: str = "", to: str = "") -> Page:
+    if not gateway.devices.of_account(member.account.id):
+        return go_to(member.visitor, "/dashboard/devices")  # which leads to a first one
     return _new_page(gateway, pages, member, typed=Typed({"device": device, "to": to}))
 
 

@@ -320,6 +320,11 @@ def test_a_part_leads_to_the_login_when_the_session_is_over(visitor: Visitor) ->
     assert answer.headers["hx-redirect"] == "/login"
 
 
+def test_who_has_no_device_is_led_to_making_one(member: Visitor) -> None:
+    answer = member.see("/dashboard/messages/new")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard/devices")
+
+
 def test_what_came_from_outside_is_never_html(member: Visitor, gateway: Running) -> None:
     evil = '<img src=x onerror="alert(1)">'
     assert member.fill("/dashboard/devices", name=evil, kind="sandbox").status_code == 303

@@ -55,6 +55,7 @@ def test_a_failing_webhook_says_so_in_plain_words_and_shows_request_and_answer(b
         shown = browser.see(page).text
         assert "Answered 500" in shown
         assert "Failing since" in shown
+        assert re.search(r"given up on\s+<time [^>]*data-ms", shown)
         assert "0 % of 1 delivered" in shown
         assert "1 waiting" in browser.see("/dashboard/webhooks").text
         link = re.search(rf'href="({page}/deliveries/\w+)"', shown)
