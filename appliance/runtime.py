@@ -29,7 +29,7 @@ from appliance.reload import Reload
 from appliance.server import HttpServer, PortTaken, check_port
 from appliance.store import opening
 from appliance.store.database import Database
-from appliance.store.migrate import SchemaTooNew, migrate
+from appliance.store.migrate import SchemaTooNew, UpgradeRefused, migrate
 from appliance.store.opening import Opening
 from appliance.tls import TlsUnusable
 
@@ -50,7 +50,7 @@ STDIN = 0
 SWITCH_INTERVAL_S = 0.0005
 CANNOT_START = (
     *(data_dir.DataDirInUse, PortTaken, SchemaTooNew, VaultError, AssetsMissing, AllowEntryInvalid),
-    *(LogFileUnusable, TlsUnusable),
+    *(LogFileUnusable, TlsUnusable, UpgradeRefused),
 )
 
 
@@ -85,8 +85,9 @@ def run(
             if certificates is not None:
                 certificates.prepare()
             database = data_dir.database_path(config.data)
-            opened = opening.prepare(database, config.store)
-            migrate(database, config.store)
+            with systemd.taking_long():
+                opened = opening.prepare(database, config.store)
+                migrate(database, config.store)
             opening.begun(database)
             code = uvloop.run(_live(config, opened, builder, around))
             if code == 0:
@@ -133,8 +134,8 @@ class Life:
         loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         started_at = time.monotonic()
         control = ControlSocket(self._config.data, asked.commands(self._house))
-        pair = self._certificates.pair if self._certificates else None
-        server = HttpServer(self._house.app, self._config.server.host, self._config.server.port, pair)
+        pem = self._certificates.pem if self._certificates else None
+        server = HttpServer(self._house.app, self._config.server.host, self._config.server.port, pem)
         heap.settle()
         try:
             await self._open()
