@@ -28,13 +28,15 @@ NAMES = (
     "sandbox",
     "about",
     "reliability",
+    "monitoring",
+    "logs",
     "errors",
     "decisions",
     "changelog",
 )
 """The pages in the order in which they are read."""
 
-_NOT_IN_ONE_FILE = {"index", "errors"}
+_NOT_IN_ONE_FILE = {"index", "errors", "monitoring", "logs"}
 _HEADING = re.compile(r"^(#{1,4}) ", re.MULTILINE)
 _SAMPLES = re.compile(r"^```samples\n([\w-]+)\n```$", re.MULTILINE)
 
