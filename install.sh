@@ -181,7 +181,8 @@ run_tests() {
     step ruff check .
     step ruff format --check .
     step mypy
-    step pytest "$@"
+    # Files side by side in the order of their names: the long ones, crash and e2e, are not last.
+    step pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
 }
 
 case ${1-} in

@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from one_at_a_time import turn
+
 ROOT = Path(__file__).resolve().parents[1]
 EXECUTABLE = ROOT / "packaging/dist/wa-gateway/wa-gateway"
 BUILD_S = 900.0
@@ -13,15 +15,16 @@ BUILD_S = 900.0
 @functools.cache
 def built() -> Path:
     """The bundle's executable. Raises CalledProcessError with the build's own words."""
-    if not EXECUTABLE.exists() or EXECUTABLE.stat().st_mtime < max(p.stat().st_mtime for p in _sources()):
-        subprocess.run([ROOT / "packaging/build.sh"], check=True, timeout=BUILD_S)
+    with turn(ROOT / "packaging"):
+        if not EXECUTABLE.exists() or EXECUTABLE.stat().st_mtime < max(p.stat().st_mtime for p in _sources()):
+            subprocess.run([ROOT / "packaging/build.sh"], check=True, timeout=BUILD_S)
     return EXECUTABLE
 
 
 def _sources() -> Iterator[Path]:
-    for name in ("LICENSE", "config.example.toml", "install.sh"):
-        yield ROOT / name
-    for name in ("appliance.spec", "appliance.service", "build.sh", "requirements-test.lock"):
-        yield ROOT / "packaging" / name
+    yield from (ROOT / "LICENSE", ROOT / "config.example.toml")
+    packaging = ROOT / "packaging"
+    made_with = {".lock", ".py", ".service", ".sh", ".spec", ".toml"}
+    yield from (p for p in (*packaging.glob("*"), *packaging.glob("licences/*")) if p.suffix in made_with)
     yield from (p for p in (ROOT / "appliance").rglob("*") if p.suffix in {".py", ".sql"})
     yield from (p for p in (ROOT / "web").rglob("*") if p.is_file())
