@@ -1,16 +1,35 @@
 #!/usr/bin/env bash
 # Builds packaging/dist/wa-gateway, a folder that runs on any glibc >= 2.34 without Python, and its tarball,
-# which holds all that "install.sh install" needs without a network.
+# which holds all that "install.sh install" needs without a network: the same bytes for the same commit.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+usage() {
+    cat <<'END'
+Usage: packaging/build.sh [--onefile] [--check]
+
+--onefile   also make a single executable that unpacks itself into the folder for temporary files at each start
+--check     build everything a second time, elsewhere, and fail unless it is the same byte for byte
+END
+}
+
+die() { echo "build.sh: $*" >&2 && exit 1; }
+
+onefile=no check=no
+for option in "$@"; do
+    case $option in
+        --onefile) onefile=yes ;;
+        --check) check=yes ;;
+        *) usage >&2 && exit 2 ;;
+    esac
+done
 
 python=$PWD/.venv/bin/python3
 work=$PWD/packaging/build dist=$PWD/packaging/dist
 
-"$python" -c 'import PyInstaller' 2>/dev/null || {
-    echo "build.sh: PyInstaller is missing; './install.sh test' installs it" >&2
-    exit 1
-}
+"$python" -c 'import PyInstaller' 2>/dev/null || die "PyInstaller is missing; './install.sh test' installs it"
+"$python" packaging/locked.py check ||
+    die "a bundle is made of exactly what the lock files name; './install.sh test' installs that"
 mkdir -p -- "$work" "$dist"
 exec 9>"$work/lock"
 flock 9
@@ -18,26 +37,46 @@ flock 9
 # The bundle is as old as the sources that were read: what changes during the build is newer than it.
 began=$(date +%s)
 # Column numbers in tracebacks would make every module a quarter larger.
-export PYTHONNODEBUGRANGES=1 PYTHONHASHSEED=1
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo "$began")
+export PYTHONNODEBUGRANGES=1 PYTHONHASHSEED=1 LC_ALL=C.UTF-8
+: "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || echo "$began")}"
 export SOURCE_DATE_EPOCH
+umask 022
 
-"$python" -m PyInstaller --noconfirm --log-level WARN --workpath "$work/work" --distpath "$work/dist" packaging/appliance.spec
-made=$work/dist/wa-gateway
-version=$("$made/wa-gateway" version)
-version=${version##* }
-printf '%s\n' "$version" >"$made/VERSION"
-cp -- LICENSE config.example.toml packaging/upgrade.sh packaging/health.sh "$made/"
-cp -- packaging/appliance.sh "$made/install.sh"
-cp -- packaging/appliance.service "$made/wa-gateway.service"
-touch -d "@$began" -- "$made/wa-gateway"
+# Makes the folder $1/dist/wa-gateway, its tarball and with --onefile the executable in $1.
+make() {
+    local into=$1 made=$1/dist/wa-gateway spec_options=()
+    [ "$onefile" = no ] || spec_options=(-- --onefile)
+    rm -rf -- "$into/work" "$into/dist"
+    "$python" -m PyInstaller --noconfirm --log-level WARN --workpath "$into/work" --distpath "$into/dist" \
+        packaging/appliance.spec "${spec_options[@]}"
+    version=$("$made/wa-gateway" version)
+    version=${version##* }
+    name=wa-gateway-$version-linux-$(uname -m)
+    printf '%s\n' "$version" >"$made/VERSION"
+    cp -- LICENSE config.example.toml packaging/upgrade.sh packaging/health.sh "$made/"
+    cp -- packaging/appliance.sh "$made/install.sh"
+    cp -- packaging/appliance.service "$made/wa-gateway.service"
+    PYTHONPATH=$PWD "$python" packaging/papers.py "$into/work/appliance/contents.json" "$made"
+    touch -d "@$began" -- "$made/wa-gateway"
+    tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" --format=gnu \
+        --mode=u=rwX,go=rX --directory "$into/dist" --transform "s,^wa-gateway/,$name/," wa-gateway/ |
+        gzip --no-name -6 >"$into/$name.tar.gz"
+    [ "$onefile" = no ] || mv -- "$into/dist/wa-gateway-onefile" "$into/$name"
+}
 
-name=wa-gateway-$version-linux-$(uname -m)
-tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
-    --directory "$work/dist" --transform "s,^wa-gateway,$name," wa-gateway | gzip --no-name -6 >"$work/$name.tar.gz"
+make "$work"
+if [ "$check" = yes ]; then
+    again=$(mktemp -d "$work/again.XXXXXX")
+    trap 'rm -rf -- "$again"' EXIT
+    make "$again"
+    cmp -- "$work/$name.tar.gz" "$again/$name.tar.gz" || die "two builds differ"
+    [ "$onefile" = no ] || cmp -- "$work/$name" "$again/$name" || die "two builds of the single executable differ"
+    echo "two builds are the same, byte for byte"
+fi
 
 rm -rf -- "$dist/wa-gateway"
-mv -- "$made" "$dist/wa-gateway"
-mv -- "$work/$name.tar.gz" "$dist/$name.tar.gz"
-(cd -- "$dist" && sha256sum -- *.tar.gz >SHA256SUMS)
-du -sh -- "$dist/wa-gateway" "$dist/$name.tar.gz"
+mv -- "$work/dist/wa-gateway" "$dist/wa-gateway"
+mv -- "$work/$name.tar.gz" "$dist/"
+[ "$onefile" = no ] || mv -- "$work/$name" "$dist/"
+(cd -- "$dist" && sha256sum -- wa-gateway-*-linux-* >SHA256SUMS.new && mv -- SHA256SUMS.new SHA256SUMS)
+du -sh -- "$dist/wa-gateway" "$dist/$name"*

@@ -85,7 +85,8 @@ def test_the_tarball_holds_the_bundle(executable: Path) -> None:
     with tarfile.open(executable.parents[1] / f"{name}.tar.gz") as tarball:
         names = tarball.getnames()
         assert {n.split("/")[0] for n in names} == {name}
-        beside = {"LICENSE", "VERSION", "config.example.toml", "install.sh", "wa-gateway.service"}
+        beside = {"LICENSE", "VERSION", "config.example.toml", "wa-gateway.service", "sbom.cdx.json"}
+        beside |= {"install.sh", "upgrade.sh", "health.sh", "licences/README.txt"}
         assert {f"{name}/{file}" for file in beside} <= set(names)
         assert tarball.getmember(f"{name}/wa-gateway").mode & 0o111
         assert not [m for m in tarball.getmembers() if m.name.startswith("/") or m.uid or m.gid]
