@@ -79,7 +79,7 @@ install_packages() {
     .venv/bin/python3 packaging/locked.py requirements >"$root/build.lock.new"
     ! cmp -s -- "$root/build.lock.new" "$root/build.lock" || return 0
     say "installing $(grep -c == "$root/build.lock.new") locked packages"
-    inside python3 -m venv --clear /venv
+    [ -x "$root/venv/bin/pip" ] || inside python3 -m venv /venv
     inside /venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r /build.lock.new
     mv -- "$root/build.lock.new" "$root/build.lock"
 }
