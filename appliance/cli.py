@@ -142,6 +142,18 @@ def _restore(config: "Config", options: argparse.Namespace) -> int:
     return run(config, options)
 
 
+def _export(config: "Config", options: argparse.Namespace) -> int:
+    from appliance.operations.moving import run_export
+
+    return run_export(config, options)
+
+
+def _import(config: "Config", options: argparse.Namespace) -> int:
+    from appliance.operations.moving import run_import
+
+    return run_import(config, options)
+
+
 def _refuse(text: str, code: int) -> int:
     print(f"wa-gateway: {text}", file=sys.stderr)  # noqa: T201
     return code
@@ -162,6 +174,7 @@ def parser(config_file: str | None = None) -> argparse.ArgumentParser:
     )
     healthcheck.set_defaults(run=_with_config(_healthcheck))
     _add_backup(commands, common)
+    _add_moving(commands, common)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     return made
@@ -221,6 +234,26 @@ def _add_backup(commands: Commands, common: argparse.ArgumentParser) -> None:
     restore.add_argument("--rehearse", action="store_true", help="check everything and change nothing")
     for each in (backup, restore):
         each.add_argument("file", type=Path, metavar="FILE", help="the backup")
+        each.add_argument(
+            "--passphrase-file", type=Path, metavar="FILE", help="read the passphrase from there, else ask"
+        )
+
+
+def _add_moving(commands: Commands, common: argparse.ArgumentParser) -> None:
+    text = "let a linked device go to another host, in a file sealed with a passphrase"
+    leaving = commands.add_parser("export", parents=[common], help=text, description=_sentence(text))
+    leaving.set_defaults(run=_with_config(_export))
+    leaving.add_argument("device", metavar="DEVICE", help="the device's id")
+    leaving.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the file to make")
+    leaving.add_argument(
+        "--take-back", action="store_true", help="let the device run here again: its file was never imported"
+    )
+    text = "take in a device that another host exported"
+    arriving = commands.add_parser("import", parents=[common], help=text, description=_sentence(text))
+    arriving.set_defaults(run=_with_config(_import))
+    arriving.add_argument("file", type=Path, metavar="FILE", help="the file that export made")
+    arriving.add_argument("--account", metavar="EMAIL", help="whose it is to be, where there are several")
+    for each in (leaving, arriving):
         each.add_argument(
             "--passphrase-file", type=Path, metavar="FILE", help="read the passphrase from there, else ask"
         )

@@ -44,6 +44,19 @@ def lock(path: Path) -> IO[str]:
     return file
 
 
+def is_somebody_elses(path: Path) -> bool:
+    """Whether root runs this on a directory that belongs to another user."""
+    return os.geteuid() == 0 and path.is_dir() and path.stat().st_uid != 0
+
+
+def become_owner(path: Path) -> None:
+    """Go on as the user that the directory belongs to, for ever. Raises OSError."""
+    owner = path.stat()
+    os.setgroups([])
+    os.setgid(owner.st_gid)
+    os.setuid(owner.st_uid)
+
+
 def database_path(folder: Path) -> Path:
     """The database's file within the data directory."""
     return folder / "gateway.db"

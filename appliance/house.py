@@ -38,6 +38,7 @@ from appliance.gateway.media import Media
 from appliance.gateway.media_fetch import Fetcher
 from appliance.gateway.media_links import MediaLinks
 from appliance.gateway.media_shelf import Shelf
+from appliance.gateway.moves import Moves
 from appliance.gateway.outbox import Outbox
 from appliance.gateway.people import People
 from appliance.gateway.receipts import Receipts
@@ -65,6 +66,7 @@ class House:
     gateway: Gateway
     states: DeviceStates
     inbound: Inbound
+    moves: Moves
     drains: Drains
     deliveries: DeliveryWorker
     downloads: Downloads
@@ -165,6 +167,7 @@ def build(
     states.on_connected = drains.kick
     states.on_unlinked = drains.fail_all
     inbound, lag = Inbound(db, clock, states, messages, receipts, drains), LoopLag()
+    moves = Moves(db, clock, states, devices, engines, config.data / "devices", inbound.drained)
     counting = Counting(
         drains=drains,
         receipts=receipts,
@@ -212,6 +215,7 @@ def build(
         gateway=gateway,
         states=states,
         inbound=inbound,
+        moves=moves,
         drains=drains,
         deliveries=deliveries,
         downloads=downloads,

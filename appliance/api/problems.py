@@ -65,6 +65,7 @@ STATUS: dict[type[GatewayError], int] = {
     errors.DeviceNotLinked: 409,
     errors.DeviceLoggedOut: 409,
     errors.DeviceDisconnected: 409,
+    errors.DeviceMoved: 409,
     errors.DeviceBanned: 409,
     errors.DeviceOutdated: 409,
     errors.AlreadyLinked: 409,

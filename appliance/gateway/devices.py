@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from appliance.engine.base import Engine, EngineError, PairCode, QrShown, Session, SessionSpec
+from appliance.gateway import refusals
 from appliance.gateway.events import EventLog
 from appliance.gateway.limits import RateLimits
 from appliance.gateway.proxies import check_proxy
@@ -94,7 +95,7 @@ class DeviceManager:
             name=name,
             sandbox=sandbox,
             status=DeviceStatus.DISCONNECTED,
-            proxy=self._sealed(proxy),
+            proxy=self.sealed(proxy),
             created_at=self._clock.now_ms(),
         )
         await self._db.transaction(lambda tx: devices.insert(tx, device))
@@ -140,7 +141,7 @@ class DeviceManager:
         self.get(account_id, device_id)
         changes: dict[str, object] = {"name": name} if name is not None else {}
         if proxy is not None:
-            changes["proxy"] = self._sealed(proxy)
+            changes["proxy"] = self.sealed(proxy)
         return await self._save(
             account_id, device_id, lambda device: msgspec.structs.replace(device, **changes)
         )
@@ -168,6 +169,7 @@ class DeviceManager:
         on the phone."""
         async with self._lock(device_id):
             device = self.get(account_id, device_id)
+            _refuse_moved(device)
             confirmed = await self._unlink(device)
             if not confirmed:
                 raise UnlinkUnconfirmed(
@@ -223,7 +225,6 @@ class DeviceManager:
 
     def spec(self, device: Device) -> SessionSpec:
         """What the engine needs to run the device."""
-        own = self._vault.open(device.proxy, _PROXY).decode() if device.proxy else None
         return SessionSpec(
             device_id=device.id,
             folder=self._folder / device.id,
@@ -233,14 +234,19 @@ class DeviceManager:
             push_name=device.push_name,
             jid=device.jid,
             lid=device.lid,
-            proxy=own or self._global_proxy,
+            proxy=self.own_proxy(device) or self._global_proxy,
         )
+
+    def own_proxy(self, device: Device) -> str | None:
+        """The device's own proxy URL with its password."""
+        return self._vault.open(device.proxy, _PROXY).decode() if device.proxy else None
 
     def proxy_of(self, device: Device) -> str | None:
         """The device's own proxy URL without its password, for showing it."""
-        if device.proxy is None:
+        own = self.own_proxy(device)
+        if own is None:
             return None
-        scheme, _, rest = self._vault.open(device.proxy, _PROXY).decode().partition("://")
+        scheme, _, rest = own.partition("://")
         return f"{scheme}://{rest.rpartition('@')[2]}"
 
     async def recover(self) -> None:
@@ -336,7 +342,8 @@ class DeviceManager:
             act()
         return device
 
-    def _sealed(self, proxy: str | None) -> bytes | None:
+    def sealed(self, proxy: str | None) -> bytes | None:
+        """A proxy's URL as it is stored. Raises Invalid."""
         return self._vault.seal(check_proxy(proxy).encode(), _PROXY) if proxy else None
 
     def _still_banned(self, device: Device) -> bool:
@@ -351,15 +358,25 @@ class DeviceManager:
 
 
 def _wanted(device: Device) -> Device:
+    _refuse_moved(device)
     return _told(device, DeviceStatus.CONNECTING, wanted=True)
 
 
 def _resumed(device: Device) -> Device:
+    _refuse_moved(device)
     status = DeviceStatus.RECONNECTING if device.linked else DeviceStatus.CONNECTING
     return _told(device, status, wanted=True)
 
 
+def _refuse_moved(device: Device) -> None:
+    """Raises DeviceMoved: the same session in two places would be pushed out of both in turn."""
+    if device.moved_as is not None:
+        raise refusals.moved()
+
+
 def _unwanted(device: Device) -> Device:
+    if device.moved_as is not None:
+        return device  # off already, and the reason stays
     return _told(device, DeviceStatus.DISCONNECTED, wanted=False)
 
 

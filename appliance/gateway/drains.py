@@ -125,9 +125,13 @@ class Drains:
         return [functools.partial(self._ended, settled)]
 
     def fail_all(self, tx: Transaction, device: Device) -> list[Callable[[], None]]:
-        """The device was unlinked: what waits on it fails, within the transaction that says so."""
+        """The device was unlinked or moved away: what waits on it fails, within the transaction that says
+        so."""
         text = "The device was unlinked before the message was sent."
-        failed = [_failed(m, "device_logged_out", text) for m in tx.all(messages.queued(device.id))]
+        code = "device_logged_out"
+        if device.moved_as is not None:
+            code, text = "device_moved", "The device was moved away before the message was sent."
+        failed = [_failed(m, code, text) for m in tx.all(messages.queued(device.id))]
         self._write_all(failed, tx)
         return [functools.partial(self._done, message) for message in failed]
 

@@ -20,6 +20,7 @@ _BY_CODE: Mapping[str, type[GatewayError]] = {
         errors.MediaError,
         errors.StorageFull,
         errors.DeviceLoggedOut,
+        errors.DeviceMoved,
         errors.EngineTimeout,
     )
 }
@@ -42,12 +43,22 @@ def of_device(device: Device) -> GatewayError | None:
             return errors.DeviceNotLinked(
                 "Connect the device and scan its QR code first.", next_step=_connect(device, "starts linking")
             )
+        case _ if device.moved_as is not None:
+            return moved()
         case DeviceStatus.DISCONNECTED:
             return errors.DeviceDisconnected(
                 "The device was told to stop.", next_step=_connect(device, "connects it again")
             )
         case _:
             return None
+
+
+def moved() -> GatewayError:
+    """Why a device does not run here whose session went to another host."""
+    return errors.DeviceMoved(
+        "Its session went into a file for another gateway. If the file was never imported: "
+        "wa-gateway export --take-back DEVICE."
+    )
 
 
 def of_message(message: Message) -> GatewayError | None:

@@ -11,7 +11,8 @@ GatewayError
 ├─ Unauthorized             missing_api_key | invalid_api_key
 ├─ NotFound                 not_found (also: somebody else's)
 ├─ Conflict                 what the thing's present state does not allow
-│  ├─ DeviceNotLinked · DeviceLoggedOut · DeviceDisconnected · DeviceBanned · DeviceOutdated
+│  ├─ DeviceNotLinked · DeviceLoggedOut · DeviceDisconnected · DeviceMoved
+│  ├─ DeviceBanned · DeviceOutdated
 │  ├─ AlreadyLinked · NoQr · SandboxOnly · InlineSingleDevice · ReachoutRestricted
 ├─ Forbidden                not_in_group
 ├─ EventsGone               events_gone
@@ -154,6 +155,11 @@ class DeviceLoggedOut(Conflict):
 class DeviceDisconnected(Conflict):
     code = "device_disconnected"
     title = "The device was told to stop"
+
+
+class DeviceMoved(Conflict):
+    code = "device_moved"
+    title = "The device was moved to another gateway"
 
 
 class DeviceBanned(Conflict):

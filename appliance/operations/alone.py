@@ -1,7 +1,9 @@
 """The house without its doors, for a command that changes something while no gateway runs."""
 
 import asyncio
+import json
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,19 +18,52 @@ from appliance.model.errors import GatewayError
 from appliance.operations import asked
 from appliance.store import opening
 from appliance.store.database import Database
-from appliance.store.migrate import SchemaTooNew, migrate
+from appliance.store.migrate import SchemaTooNew, UpgradeRefused, migrate
 
-CANNOT = (data_dir.DataDirInUse, SchemaTooNew, VaultError, AssetsMissing, AllowEntryInvalid, OSError)
+CANNOT = (
+    data_dir.DataDirInUse,
+    SchemaTooNew,
+    UpgradeRefused,
+    VaultError,
+    AssetsMissing,
+    AllowEntryInvalid,
+    OSError,
+)
 
 
 def do_alone(config: Config, command: str, details: dict[str, Any]) -> dict[str, Any]:
     """Do what a running gateway would be asked to do; returns its answer, `{"error": …}` when refused."""
     # What the parts log is for whoever runs the gateway, not for whoever types a command.
     logging.getLogger("appliance").setLevel(logging.ERROR)
+    if data_dir.is_somebody_elses(config.data):
+        return _as_owner(config, command, details)
+    return _done(config, command, details)
+
+
+def _done(config: Config, command: str, details: dict[str, Any]) -> dict[str, Any]:
     try:
         return asyncio.run(_do(config, command, details))
     except CANNOT as error:
         return {"error": str(error)}
+
+
+def _as_owner(config: Config, command: str, details: dict[str, Any]) -> dict[str, Any]:
+    """The same in a child that becomes the directory's user: what root made there, the gateway could not
+    open."""
+    ours, theirs = os.pipe()
+    if (child := os.fork()) == 0:
+        answer = {"error": "the command ended early."}
+        try:
+            data_dir.become_owner(config.data)
+            answer = _done(config, command, details)
+        finally:
+            os.write(theirs, json.dumps(answer).encode())
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as told:
+        said: dict[str, Any] = json.loads(told.read())
+    os.waitpid(child, 0)
+    return said
 
 
 async def _do(config: Config, command: str, details: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +78,7 @@ async def _do(config: Config, command: str, details: dict[str, Any]) -> dict[str
 async def alone(config: Config) -> AsyncIterator[House]:
     """Every part over the data directory, which is held meanwhile; nothing listens, no session starts.
 
-    Raises DataDirInUse, SchemaTooNew, VaultError, AssetsMissing, AllowEntryInvalid.
+    Raises DataDirInUse, SchemaTooNew, UpgradeRefused, VaultError, AssetsMissing, AllowEntryInvalid.
     """
     with data_dir.lock(config.data):
         path = data_dir.database_path(config.data)
@@ -56,9 +91,24 @@ async def alone(config: Config) -> AsyncIterator[House]:
             house = build(config, db, opened)
             try:
                 await house.open()
-                yield house
+                async with _listening(house):
+                    yield house
             finally:
                 house.close()
         finally:
             await db.close()
         opening.ended(path)
+
+
+@asynccontextmanager
+async def _listening(house: House) -> AsyncIterator[None]:
+    """What workers of an earlier life left behind can be taken in meanwhile."""
+    inbound = asyncio.create_task(house.inbound.run(), name="inbound")
+    await house.open_engines()
+    try:
+        yield
+    finally:
+        await house.close_engines()
+        await house.inbound.drained()
+        inbound.cancel()
+        await asyncio.gather(inbound, return_exceptions=True)

@@ -38,6 +38,21 @@ def everywhere() -> Query[Device]:
     return select(Device, "devices", "account_id IS NOT NULL ORDER BY no")
 
 
+def is_there(device_id: str) -> Query[int]:
+    """Whether there is a row of the device, also when it was deleted and is being cleared away."""
+    return count("SELECT count(*) FROM devices WHERE id = ?", device_id)
+
+
+def was_imported(export_id: str) -> Query[int]:
+    """Whether that file of a moved device was taken in here."""
+    return count("SELECT count(*) FROM imports WHERE export_id = ?", export_id)
+
+
+def note_import(tx: Transaction, export_id: str, device_id: str, now_ms: int) -> None:
+    """Remember that the file was taken in."""
+    tx.run("INSERT INTO imports VALUES (?, ?, ?)", export_id, device_id, now_ms)
+
+
 def page(account_id: str, before: int | None, limit: int) -> Query[tuple[int, Device]]:
     """Newest first, with each device's row number for the cursor."""
     decode = decoder(Device)
