@@ -3,7 +3,6 @@ ordered at all, and swapped while the gateway runs."""
 
 import asyncio
 import datetime
-import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -11,8 +10,10 @@ from pathlib import Path
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from appliance.certificate_orders import Job, Order, OrderFailed, order_by_child
 from appliance.gateway.installation import CertificateState, Source
@@ -29,7 +30,7 @@ WAIT_S, WAIT_ASKED_S, WAIT_LONGEST_S = 3600.0, 900.0, 24 * 3600.0
 """After the first failure, when an administrator asks, and at most; it doubles. The public givers of
 certificates allow five failures an hour."""
 
-Replace = Callable[[Pair], Awaitable[None]]
+Replace = Callable[[bytes], Awaitable[None]]
 
 
 class LastTry(msgspec.Struct, frozen=True):
@@ -42,8 +43,9 @@ class LastTry(msgspec.Struct, frozen=True):
 
 
 class Certificates:
-    """`pair` is what to serve with after `prepare`. `folder` is made when it is needed; `host` is where a
-    challenge is answered. Everything here reads small files at once: there is nothing to wait for."""
+    """`pem` is what to serve with after `prepare`: the key, not sealed, and the certificate with its chain.
+    `folder` is made when it is needed; `host` is where a challenge is answered. Everything here reads small
+    files at once: there is nothing to wait for."""
 
     def __init__(
         self,
@@ -61,8 +63,8 @@ class Certificates:
         self._wake = asyncio.Event()
         self._asked = False
         self._problem: str | None = None
-        self._served = b""
-        self.pair: Pair
+        self._pair: Pair
+        self.pem: bytes
 
     def prepare(self) -> None:
         """Have something to serve with: the files, the ordered certificate, or a stand-in until it has come.
@@ -71,9 +73,7 @@ class Certificates:
         if self._settings.is_ordered:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             pair = self._ordered_pair() or self._stand_in()
-        else:
-            check(pair)
-        self.pair, self._served = pair, _digest(pair)
+        self._pair, self.pem = pair, _readable(pair)
 
     def use(self, settings: TlsSettings) -> None:
         """Go by these settings from now on, and look at once whether there is something new, or to order."""
@@ -82,9 +82,9 @@ class Certificates:
 
     def state(self) -> CertificateState:
         """How the certificate stands that is served with now."""
-        expires_at = _leaf(self.pair).not_valid_after_utc.timestamp()
+        expires_at = x509.load_pem_x509_certificate(self.pem).not_valid_after_utc.timestamp()
         source: Source = "ordered" if self._settings.is_ordered else "files"
-        if self.pair.certificate == self._folder / STAND_IN:
+        if self._pair.certificate == self._folder / STAND_IN:
             source = "stand_in"
         return CertificateState(
             source=source,
@@ -111,17 +111,16 @@ class Certificates:
         """Serve with what is on disk now, if it can be served with."""
         pair = named_pair(self._settings)
         if self._settings.is_ordered:
-            pair = self._ordered_pair() or self.pair
+            pair = self._ordered_pair() or self._pair
         try:
-            check(pair)
-            if (digest := _digest(pair)) == self._served:
+            if (pem := _readable(pair)) == self.pem:
                 return
-            await replace(pair)
+            await replace(pem)
         except (TlsUnusable, OSError) as error:
             self._problem = str(error)
             log.error("certificate_refused", extra={"reason": str(error)})
             return
-        self.pair, self._served = pair, digest
+        self._pair, self.pem = pair, pem
         if not self._settings.is_ordered:
             self._problem = None
         log.info("certificate_replaced")
@@ -210,8 +209,25 @@ def _usable(pair: Pair) -> Pair | None:
     return pair
 
 
-def _digest(pair: Pair) -> bytes:
-    return hashlib.sha256(pair.certificate.read_bytes() + pair.key.read_bytes()).digest()
+def _readable(pair: Pair) -> bytes:
+    """The key in the one form that every server reads, and the certificate with its chain. Raises
+    TlsUnusable."""
+    check(pair)
+    password = pair.password.encode() if pair.password else None
+    try:
+        key = serialization.load_pem_private_key(pair.key.read_bytes(), password)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise TlsUnusable(f"tls.key: {pair.key}: this kind of key cannot be served with.") from None
+    certificates = x509.load_pem_x509_certificates(pair.certificate.read_bytes())
+    return b"".join(
+        [_private(key), *(each.public_bytes(serialization.Encoding.PEM) for each in certificates)]
+    )
+
+
+def _private(key: PrivateKeyTypes) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _leaf(pair: Pair) -> x509.Certificate:
@@ -240,7 +256,4 @@ def _self_signed(domains: list[str]) -> bytes:
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in domains]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return private + certificate.public_bytes(serialization.Encoding.PEM)
+    return _private(key) + certificate.public_bytes(serialization.Encoding.PEM)

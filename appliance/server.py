@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
@@ -29,15 +29,13 @@ from appliance.api.system import System
 from appliance.gateway.gateway import Gateway
 from appliance.model.errors import GatewayError
 from appliance.store.database import Database
-from appliance.tls import Pair
+from appliance.tls import TlsUnusable
 
 log = logging.getLogger(__name__)
 
 STREAMS_END_S = 0.2
 DRAIN_S = 5.0
 FORCE_S = 2.0
-REPLACE_TRIES = 200
-REPLACE_PAUSE_S = 0.05
 STORE_PROBE_S = 5.0
 HEADER_TIMEOUT_MS = 15_000
 BACKLOG = 2_048
@@ -150,72 +148,73 @@ def connections_allowed() -> int:
 
 
 class HttpServer:
-    """Listens on `host`:`port` from `start` to `stop`: with TLS if there is a pair for it, at least 1.2."""
+    """Listens on `host`:`port` from `start` to `stop`. With a `pem`, which is the key, not sealed, and the
+    certificate with its chain, it speaks TLS 1.2 or newer."""
 
-    def __init__(self, app: App, host: str, port: int, pair: Pair | None = None) -> None:
+    def __init__(self, app: App, host: str, port: int, pem: bytes | None = None) -> None:
         self._app = app
         self._address = (host, port)
-        self._pair = pair
-        self._server = self._made()
-        self._task: asyncio.Task[None] | None = None
-        self._replaced: list[asyncio.Task[None]] = []
+        self._listener = Listener(app, host, port, pem)
+        self._replaced: list[Listener] = []
 
     async def start(self) -> None:
-        """Returns when connections are taken. Raises ServerFailed."""
-        self._task = asyncio.create_task(self._server.serve(), name="granian")
-        while not await self._answers():
-            if self._task.done():
-                raise ServerFailed("The HTTP server could not be started.") from self._task.exception()
-            await asyncio.sleep(0.01)
+        """Returns when connections are taken. Raises ServerFailed, TlsUnusable."""
+        await self._listener.start()
 
     async def serving(self) -> None:
         """Runs as long as the server does. Raises ServerFailed when it ends by itself."""
-        task = None
-        while task is not self._task:
-            task = self._task
-            assert task is not None
-            await asyncio.shield(task)
+        listener = None
+        while listener is not self._listener:
+            listener = self._listener
+            await listener.serving()
 
-    async def replace(self, pair: Pair) -> None:
-        """Serve with another pair, which can be used. For a moment both are listened with; then requests are
-        finished with the old one, and streams end and are opened again by who reads them."""
-        self._pair, old, old_task = pair, self._server, self._task
-        if old_task is None:
-            self._server = self._made()
-            return
-        self._server = self._made()
-        self._task = asyncio.create_task(self._server.serve(), name="granian")
-        await self._shows(pair)
-        self._replaced = [task for task in self._replaced if not task.done()] + [old_task]
-        old.stop()  # type: ignore[no-untyped-call]
+    async def replace(self, pem: bytes) -> None:
+        """Serve with another key and certificate. For a moment both are listened with; then requests are
+        finished with the old one, and streams end and are opened again by who reads them. Raises TlsUnusable,
+        and then the old one goes on."""
+        fresh = Listener(self._app, *self._address, pem)
+        await fresh.start()
+        old, self._listener = self._listener, fresh
+        self._replaced = [*(each for each in self._replaced if not each.is_done), old]
+        old.stop()
         self._app.streams.end_all()
 
     async def stop(self) -> None:
         """End the streams, let requests finish, and after DRAIN_S end those that do not."""
         self._app.streams.end_all()
-        if self._task is None or self._task.done():
+        if self._listener.is_done:
             return
         await asyncio.sleep(STREAMS_END_S)
-        self._server.stop()  # type: ignore[no-untyped-call]
-        ending = {self._task, *self._replaced}
-        _, left = await asyncio.wait(ending, timeout=DRAIN_S)
-        if left:
+        self._listener.stop()
+        ending = [self._listener, *self._replaced]
+        if not await _all_done(ending, DRAIN_S):
             cut = [task for task in asyncio.all_tasks() if _is_request(task)]
             log.warning("drain_cut_short", extra={"requests": len(cut), "after_s": DRAIN_S})
             for request in cut:
                 request.cancel()
-            _, left = await asyncio.wait(left, timeout=FORCE_S)
-        for task in left:
-            # Connections that never sent a whole request: Granian would wait for them for ever.
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await _all_done(ending, FORCE_S)
+        for listener in ending:
+            await listener.kill()
 
-    def _made(self) -> Server:
-        host, port = self._address
-        pair = self._pair
-        return Server(
-            self._app.asgi,
+
+async def _all_done(listeners: Sequence["Listener"], within_s: float) -> bool:
+    """Whether all of them end in time."""
+    tasks = [asyncio.ensure_future(listener.serving()) for listener in listeners]
+    _, left = await asyncio.wait(tasks, timeout=within_s)
+    for task in left:
+        task.cancel()
+    return not left
+
+
+class Listener:
+    """Granian, listening once. Several may share an address: the kernel shares connections out among them."""
+
+    def __init__(self, app: App, host: str, port: int, pem: bytes | None) -> None:
+        self._address = (host, port)
+        self._pem = pem
+        self._task: asyncio.Task[None] | None = None
+        self._server = Server(
+            app.asgi,
             address=host,
             port=port,
             interface=Interfaces.ASGINL,
@@ -227,11 +226,49 @@ class HttpServer:
             log_access=False,
             log_level=LogLevels.error,
             log_dictconfig=_LOGGED_BY_US,
-            ssl_cert=pair.certificate if pair else None,
-            ssl_key=pair.key if pair else None,
-            ssl_key_password=pair.password if pair else None,
-            ssl_protocol_min=SSLProtocols.tls12,
         )
+
+    @property
+    def is_done(self) -> bool:
+        return self._task is None or self._task.done()
+
+    async def start(self) -> None:
+        """Returns when it takes connections. Raises ServerFailed, and TlsUnusable when it cannot with that
+        key and certificate."""
+        if self._pem is None:
+            await self._begin(self._answers)
+            return
+        with _in_memory(self._pem) as file:
+            # What its constructor would make of files on disk; these need not be there.
+            spoken: Any = (True, file, file, None, str(SSLProtocols.tls12), None, [], False)
+            self._server.ssl_ctx = spoken
+            await self._begin(self._shows)
+
+    async def serving(self) -> None:
+        """Runs as long as it does. Raises ServerFailed when it ended by an error."""
+        assert self._task is not None
+        await asyncio.shield(self._task)
+
+    def stop(self) -> None:
+        """Take no more connections, and end when those that are open have."""
+        self._server.stop()  # type: ignore[no-untyped-call]
+
+    async def kill(self) -> None:
+        """End at once: also connections that never sent a whole request, for which Granian would wait for
+        ever."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _begin(self, is_there: Callable[[], Awaitable[bool]]) -> None:
+        self._task = asyncio.create_task(self._server.serve(), name="granian")
+        while not await is_there():
+            if self._task.done():
+                if self._pem is not None:
+                    raise TlsUnusable("tls.certificate, tls.key: this kind of key cannot be served with.")
+                raise ServerFailed("The HTTP server could not be started.") from self._task.exception()
+            await asyncio.sleep(0.01)
 
     async def _answers(self) -> bool:
         host, port = self._address
@@ -242,20 +279,8 @@ class HttpServer:
         writer.close()
         return True
 
-    async def _shows(self, pair: Pair) -> None:
-        """Returns when connections are taken with that certificate. Raises ServerFailed when they are not."""
-        wanted = await asyncio.to_thread(_first_certificate, pair.certificate)
-        for _ in range(REPLACE_TRIES):
-            assert self._task is not None
-            if self._task.done():
-                raise ServerFailed("The HTTP server could not be started again.") from self._task.exception()
-            if await self._shown() == wanted:
-                return
-            await asyncio.sleep(REPLACE_PAUSE_S)
-        raise ServerFailed("The HTTP server does not show its new certificate.")
-
-    async def _shown(self) -> bytes | None:
-        """The certificate that a new connection gets; the kernel shares them out among the listeners."""
+    async def _shows(self) -> bool:
+        """Whether a new connection got this certificate; it may as well get that of another listener."""
         host, port = self._address
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -263,16 +288,26 @@ class HttpServer:
             async with asyncio.timeout(STORE_PROBE_S):
                 _, writer = await asyncio.open_connection(_EVERYWHERE.get(host, host), port, ssl=context)
         except (OSError, TimeoutError):
-            return None
+            return False
         shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         writer.close()
-        return bytes(shown)
+        return bool(shown == _first_certificate(self._pem or b""))
 
 
-def _first_certificate(path: Path) -> bytes:
-    text = path.read_text("ascii", "replace")
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """The path of a file that is nowhere but in memory, and gone afterwards."""
+    descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        yield f"/proc/self/fd/{descriptor}"
+
+
+def _first_certificate(pem: bytes) -> bytes:
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    return ssl.PEM_cert_to_DER_cert(begin + text.partition(begin)[2].partition(end)[0] + end)
+    first = pem.decode("ascii", "replace").partition(begin)[2].partition(end)[0]
+    return ssl.PEM_cert_to_DER_cert(begin + first + end)
 
 
 def _is_request(task: "asyncio.Task[Any]") -> bool:

@@ -82,9 +82,10 @@ def check(pair: Pair) -> None:
 def _reason(pair: Pair, error: ssl.SSLError) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
         return f"tls.key: {pair.key}: it is not the key of the certificate {pair.certificate}."
-    if error.reason in {"BAD_DECRYPT", "BAD_PASSWORD_READ", "CIPHER_OPERATION_FAILED"}:
+    text = pair.key.read_bytes()
+    if b"ENCRYPTED" in text and pair.key != pair.certificate:
         return f"tls.key: {pair.key}: tls.key_password does not open it."
-    if b"PRIVATE KEY" not in pair.key.read_bytes():
+    if b"PRIVATE KEY" not in text:
         return f"tls.key: {pair.key}: there is no private key in PEM in it."
     if b"BEGIN CERTIFICATE" not in pair.certificate.read_bytes():
         return f"tls.certificate: {pair.certificate}: there is no certificate in PEM in it."

@@ -131,7 +131,7 @@ class Running:
         flags = [f"--set={name}={json.dumps(value)}" for name, value in options.items()]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.program, "serve", *flags, *(["--config", self.config] if self.config else [])],
+                [*self.program, "serve", *flags, *(["--config", str(self.config)] if self.config else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

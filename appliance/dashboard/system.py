@@ -1,4 +1,4 @@
-"""The system page: what runs here, how much room it has, its backups and the end of its log."""
+"""The system page: what runs here, how much room it has, its settings, backups and the end of its log."""
 
 from collections import Counter
 from typing import Any
@@ -19,12 +19,14 @@ async def show_system(gateway: Gateway, pages: Pages, admin: Member, done: str =
     visitor = admin.visitor
     parts = {
         "facts": (await _facts(gateway), "/dashboard/parts/system"),
+        "settings": (_settings(gateway), "/dashboard/parts/system/settings"),
         "backups": (await _backups(gateway), "/dashboard/parts/system/backups"),
         "log": (_log(gateway), "/dashboard/parts/system/log"),
     }
     values: dict[str, Any] = {
         name: pages.part(visitor, url, part, every_s=EVERY_S) for name, (part, url) in parts.items()
     }
+    values["may_reload"] = gateway.installation.reload is not None
     return pages.show(visitor, "system.html", here="settings", tab="system", done=done, **values)
 
 
@@ -35,9 +37,22 @@ async def back_up(gateway: Gateway, admin: Member) -> Page:
     return go_to(admin.visitor, f"{PATH}?done=backup#backups")
 
 
+@post(PATH + "/reload")
+async def reload_settings(gateway: Gateway, admin: Member) -> Page:
+    """Read the configuration again; the page shows what came of it."""
+    if gateway.installation.reload is not None:
+        await gateway.installation.reload()
+    return go_to(admin.visitor, f"{PATH}#settings")
+
+
 @get("/dashboard/parts/system")
 async def refresh_facts(gateway: Gateway, pages: Pages, admin: Member, seen: str = "") -> Page:
     return pages.refresh(admin.visitor, seen, await _facts(gateway))
+
+
+@get("/dashboard/parts/system/settings")
+async def refresh_settings(gateway: Gateway, pages: Pages, admin: Member, seen: str = "") -> Page:
+    return pages.refresh(admin.visitor, seen, _settings(gateway))
 
 
 @get("/dashboard/parts/system/backups")
@@ -57,6 +72,7 @@ async def _facts(gateway: Gateway) -> Part:
         "started_at": installation.started_at,
         "folder": installation.folder,
         "state": installation.state(),
+        "certificate": installation.certificate(),
         "room": await installation.room(),
         "media": await gateway.reader.one(figures.media_bytes()) or 0,
         "devices": sorted(Counter(str(device.status) for device in devices).items()),
@@ -76,8 +92,20 @@ async def _backups(gateway: Gateway) -> Part:
     return Part("_system_backups.html", values)
 
 
+def _settings(gateway: Gateway) -> Part:
+    return Part("_system_settings.html", {"reloaded": gateway.installation.reloaded()})
+
+
 def _log(gateway: Gateway) -> Part:
     return Part("_system_log.html", {"lines": gateway.installation.log_lines()})
 
 
-HANDLERS = [show_system, back_up, refresh_facts, refresh_backups, refresh_log]
+HANDLERS = [
+    show_system,
+    back_up,
+    reload_settings,
+    refresh_facts,
+    refresh_settings,
+    refresh_backups,
+    refresh_log,
+]
