@@ -29,7 +29,6 @@ class Sources:
     streams: Streams
     store: StoreState
     versions: dict[str, str]
-    certificate_until_s: int | None
 
 
 def _info(s: Sources) -> Samples:
@@ -71,6 +70,11 @@ def _lag(s: Sources) -> Samples:
     due = {group.state: group.due_since for group in s.now.behind}
     ages = {state: s.now.at_ms - (due.get(state) or s.now.at_ms) for state in ("ok", "failing")}
     return {(state,): max(0, age) / 1000 for state, age in ages.items()}
+
+
+def _certificate_end(s: Sources) -> float | None:
+    certificate = s.gateway.installation.certificate()
+    return None if certificate is None else certificate.expires_at / 1000
 
 
 def _lives(how: str) -> Callable[[Sources], Samples]:
@@ -351,7 +355,7 @@ FAMILIES: tuple[Family[Sources], ...] = (
         "certificate_until_timestamp_seconds",
         "gauge",
         "When the TLS certificate ends; absent without TLS.",
-        lambda s: s.certificate_until_s,
+        _certificate_end,
     ),
 )
 """In the order of the documentation."""

@@ -36,7 +36,6 @@ async def metrics(
         streams=streams,
         store=system.store(),
         versions=system.versions,
-        certificate_until_s=system.certificate_until_s(),
     )
     return Response(text(FAMILIES, sources), media_type=CONTENT_TYPE)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -59,14 +59,17 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Pages:
-    """Renders templates for a visitor."""
+    """Renders templates for a visitor. `needs_a_look` says whether an administrator should look at the system
+    page."""
 
-    def __init__(self, assets: Assets) -> None:
+    def __init__(self, assets: Assets, needs_a_look: Callable[[], bool]) -> None:
         self._assets = assets
+        self._needs_a_look = needs_a_look
 
     def show(self, visitor: Visitor, template: str, *, status: int = 200, **values: Any) -> Page:
         """A whole page."""
-        html = self._render(visitor, template, values)
+        is_admin = visitor.account is not None and visitor.account.role == "admin"
+        html = self._render(visitor, template, {"alarm": is_admin and self._needs_a_look(), **values})
         return Response(html, status_code=status, media_type=HTML, headers=PRIVATE, cookies=visitor.cookies)
 
     def part(self, visitor: Visitor, url: str, part: Part, *, every_s: int = 0) -> Markup:

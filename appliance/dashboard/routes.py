@@ -1,6 +1,7 @@
 """The dashboard's table of contents: every page and form, and what stands before all of them."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from litestar import Router, get
@@ -30,6 +31,7 @@ from appliance.dashboard.forms import LONGEST
 from appliance.dashboard.pages import Page, Pages
 from appliance.dashboard.visitor import DashboardSettings, Visitor
 from appliance.gateway.gateway import Gateway
+from appliance.gateway.installation import Installation
 from appliance.model.errors import NotFound
 
 HANDLERS = [
@@ -79,7 +81,7 @@ async def nothing_here(visitor: Visitor) -> Page:
 
 def router(gateway: Gateway, assets: Assets, settings: DashboardSettings) -> Router:
     """Everything browsers see but the docs, ready to be mounted at the root."""
-    pages = Pages(assets)
+    pages = Pages(assets, partial(_needs_a_look, gateway.installation))
     door = Door(gateway, pages, settings)
     return Router(
         "/",
@@ -97,3 +99,8 @@ def router(gateway: Gateway, assets: Assets, settings: DashboardSettings) -> Rou
             "form": Provide(door.form),
         },
     )
+
+
+def _needs_a_look(installation: Installation) -> bool:
+    certificate = installation.certificate()
+    return not installation.state().is_well or not (certificate is None or certificate.is_well)

@@ -1,8 +1,9 @@
 """People and system in the dashboard: invites, resets, disabling, deleting, backups, the end of the log."""
 
+import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from browser import Browser
@@ -266,3 +267,29 @@ def test_the_first_steps_are_ticked_as_they_are_taken(account: Account, email: s
     assert "first-steps" not in page
     assert "devices connected" in page
     browser.close()
+
+
+def test_every_page_leads_an_administrator_to_what_is_wrong(start: Callable[..., Running]) -> None:
+    """A database that was replaced is not only said on the page that nobody opens."""
+    gateway = start()
+    gateway.account("admin@example.test", admin=True)
+    gateway.account("member@example.test")
+    link = '<a href="/dashboard/system">What is wrong</a>'
+    shown: list[bool] = []
+    for _ in ("well", "replaced"):
+        for email in ("admin@example.test", "member@example.test"):
+            browser = Browser(gateway.url)
+            browser.sign_in(email, PASSWORD)
+            shown.append(link in browser.see("/dashboard/devices").text)
+            assert link not in browser.see("/dashboard/system").text
+            browser.close()
+        assert gateway.stop() == 0
+        report = {
+            "at": 1_760_000_000_000,
+            "road": "restored",
+            "reason": "a test",
+            "backupAt": 1_750_000_000_000,
+        }
+        (gateway.data / "gateway.db.corrupt-20251009T000000Z.json").write_text(json.dumps(report))
+        gateway.start()
+    assert shown == [False, False, True, False]
