@@ -28,6 +28,7 @@ NAMES = (
     "sandbox",
     "about",
     "reliability",
+    "upgrading",
     "monitoring",
     "logs",
     "errors",
