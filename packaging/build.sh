@@ -59,7 +59,7 @@ make() {
     PYTHONPATH=$PWD "$python" packaging/papers.py "$into/work/appliance/contents.json" "$made"
     touch -d "@$began" -- "$made/wa-gateway"
     tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" --format=gnu \
-        --mode=u=rwX,go=rX --directory "$into/dist" --transform "s,^wa-gateway/,$name/," wa-gateway/ |
+        --mode=u=rwX,go=rX --directory "$into/dist" --transform "s,^wa-gateway,$name," wa-gateway |
         gzip --no-name -6 >"$into/$name.tar.gz"
     [ "$onefile" = no ] || mv -- "$into/dist/wa-gateway-onefile" "$into/$name"
 }
