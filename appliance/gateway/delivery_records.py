@@ -13,8 +13,9 @@ from appliance.store.delivery_queue import Recorded
 log = logging.getLogger(__name__)
 
 GROUP = 256
-GATHER_S = 0.005
-"""Results wait this long for company: one commit for several attempts, where a fast receiver makes many."""
+GATHER_S, CROWD, CROWD_GATHER_S = 0.005, 4, 0.045
+"""Results wait this long for company: one commit for several attempts, where a fast receiver makes many. Once
+CROWD have come there will be more, and they wait a little longer: each commit writes whole pages."""
 
 PROBE_MS = 13 * 60 * 1000
 """A failing endpoint is tried again after this long at the latest; with the time an attempt takes, within
@@ -56,13 +57,19 @@ class DeliveryRecords:
         while self._waiting or not self._ending:
             await self._more.wait()
             self._more.clear()
-            if not self._ending:
-                await asyncio.sleep(GATHER_S)
-            while self._waiting:
-                self._unwritten, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-                if await self._write(self._unwritten):
-                    self._on_committed()
-                self._unwritten = []
+            await self._gather()
+            self._unwritten, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
+            if self._unwritten and await self._write(self._unwritten):
+                self._on_committed()
+            self._unwritten = []
+            if self._waiting:
+                self._more.set()
+
+    async def _gather(self) -> None:
+        if not self._ending:
+            await asyncio.sleep(GATHER_S)
+        if CROWD <= len(self._waiting) < GROUP and not self._ending:
+            await asyncio.sleep(CROWD_GATHER_S)
 
     async def _write(self, group: list[Recorded]) -> bool:
         """Whether the commit left something to be done."""

@@ -38,6 +38,10 @@ HOLD_S = 0.03
 Not the wall clock's time: on a busy machine groups would become small, and small groups are more work. For
 the same reason it is no less: at 8 ms a flood takes half as long again, and nobody's answer comes sooner."""
 DISK_PAUSE_S = 1.0
+CROWD = 8
+GATHER_S = 0.02
+"""Where at least CROWD events wait, others follow: they are waited for this long, because every commit writes
+whole pages, and a card wears out by them. One message by itself never waits."""
 
 AfterCommit = Callable[[], None]
 
@@ -83,13 +87,19 @@ class Inbound:
         """Apply what comes, for ever."""
         while True:
             group = [await self._queue.get()]
-            while len(group) < GROUP_LIMIT and not self._queue.empty():
-                group.append(self._queue.get_nowait())
             try:
+                self._gather(group)
+                if CROWD <= len(group) < GROUP_LIMIT:
+                    await asyncio.sleep(GATHER_S)
+                    self._gather(group)
                 await self._apply(group)
             finally:
                 for _ in group:
                     self._queue.task_done()
+
+    def _gather(self, group: list[Incoming]) -> None:
+        while len(group) < GROUP_LIMIT and not self._queue.empty():
+            group.append(self._queue.get_nowait())
 
     async def drained(self) -> None:
         """Returns when everything handed in so far has been applied."""
