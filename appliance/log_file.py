@@ -83,34 +83,35 @@ class LogFile(logging.Handler):
                 self._changed.wait_for(lambda: self._waiting or self._reopen_wanted or self._is_over)
                 if self._is_over and not self._waiting:
                     break
-                lines, reopen = [*self._told_losses(), *self._waiting], self._reopen_wanted
+                lines, lost, reopen = list(self._waiting), self._lost, self._reopen_wanted
                 self._waiting.clear()
-                self._is_writing, self._reopen_wanted = True, False
-            if not self._write_all(lines, reopen=reopen):
+                self._is_writing, self._reopen_wanted, self._lost = True, False, 0
+            if not self._write_all(lines, lost, reopen=reopen):
                 self._pause()
         with contextlib.suppress(OSError):
             os.close(self._file)
 
-    def _told_losses(self) -> list[str]:
-        if not self._lost:
-            return []
-        record = logging.LogRecord(__name__, logging.ERROR, "", 0, "log_lines_lost", None, None)
-        record.__dict__["lines"], self._lost = self._lost, 0
-        return [self.format(record)]
-
-    def _write_all(self, lines: list[str], *, reopen: bool) -> bool:
-        """Whether the disk took them."""
+    def _write_all(self, lines: list[str], lost: int, *, reopen: bool) -> bool:
+        """Whether the disk took them, and first how many were lost before."""
         try:
             if reopen:
                 self._open_again()
+            if lost:
+                self._write(self._losses(lost))
+                lost = 0
             while lines:
                 self._write(lines[0])
                 del lines[0]
         except OSError:
             with self._changed:
-                self._lost += len(lines)
+                self._lost += lost + len(lines)
             return False
         return True
+
+    def _losses(self, lost: int) -> str:
+        record = logging.LogRecord(__name__, logging.ERROR, "", 0, "log_lines_lost", None, None)
+        record.__dict__["lines"] = lost
+        return self.format(record)
 
     def _write(self, line: str) -> None:
         content = line.encode("utf-8", "backslashreplace") + b"\n"
