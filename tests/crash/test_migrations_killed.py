@@ -1,4 +1,7 @@
-"""A migration that is killed at any moment leaves one of the schemas, whole; the next start finishes it."""
+"""A migration that is killed at any moment leaves one of the schemas, whole; the next start finishes it.
+
+python tests/crash/test_migrations_killed.py [how many kills, default 500]
+"""
 
 import contextlib
 import multiprocessing
@@ -6,9 +9,13 @@ import os
 import shutil
 import signal
 import sqlite3
+import sys
+import tempfile
 from pathlib import Path
 
-import pytest
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from crash.vfs import watched
 
 from appliance.store import backup
@@ -95,21 +102,18 @@ def version(path: Path) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "steps"
+def written(folder: Path) -> Path:
+    """The folder, with the history's files in it."""
     folder.mkdir()
     for name, sql in STEPS.items():
         (folder / name).write_text(sql)
     return folder
 
 
-@pytest.fixture
-def old(tmp_path: Path, folder: Path) -> Path:
+def filled(path: Path, steps: Path) -> Path:
     """A database with the first schema and some rows."""
-    path = tmp_path / "old" / "gateway.db"
     path.parent.mkdir()
-    migrate(path, SETTINGS, migrations(folder)[:1])
+    migrate(path, SETTINGS, migrations(steps)[:1])
     with contextlib.closing(connect(path, SETTINGS)) as connection:
         rows = [(f"{n % 40:02} {'words ' * 20}{n}",) for n in range(ROWS)]
         connection.execute("BEGIN")
@@ -118,20 +122,24 @@ def old(tmp_path: Path, folder: Path) -> Path:
     return path
 
 
-def test_a_migration_killed_anywhere_leaves_a_whole_schema(old: Path, folder: Path, tmp_path: Path) -> None:
+def kill_everywhere(place: Path, kills: int) -> set[int]:
+    """Kill it that often, at moments spread over everything that it does to the disk; returns the schemas
+    that were found afterwards. Raises AssertionError when one of them was not whole."""
+    folder = written(place / "steps")
+    old = filled(place / "old" / "gateway.db", folder)
     steps = migrations(folder)
     wanted: dict[int, list[str]] = {}
     for number in (1, 2, 3):
-        reference = copied(old, tmp_path / f"reference{number}")
+        reference = copied(old, place / f"reference{number}")
         migrate(reference, SETTINGS, steps[:number])
         wanted[number] = content(reference)
-    total = migrate_watched(copied(old, tmp_path / "counted"), folder, 0)
-    assert total > KILLS
+    total = migrate_watched(copied(old, place / "counted"), folder, 0)
+    kills = min(kills, total)
 
     found: list[int] = []
-    for n in range(KILLS):
-        at = 1 + n * (total - 1) // (KILLS - 1)
-        path = copied(old, tmp_path / f"killed{n}")
+    for n in range(kills):
+        at = 1 + n * (total - 1) // (kills - 1)
+        path = copied(old, place / f"killed{n}")
         killed = multiprocessing.get_context("fork").Process(target=migrate_watched, args=(path, folder, at))
         killed.start()
         killed.join(30)
@@ -143,10 +151,19 @@ def test_a_migration_killed_anywhere_leaves_a_whole_schema(old: Path, folder: Pa
         migrate(path, SETTINGS, steps)
         assert content(path) == wanted[3]
         shutil.rmtree(path.parent)
-    print(f"{KILLS} kills over {total} disk operations; schemas found: {sorted(set(found))}")
-    assert set(found) == {1, 2, 3}
+    print(f"{kills} kills over {total} disk operations; schemas found: {sorted(set(found))}")
+    return set(found)
 
 
 def copied(database: Path, folder: Path) -> Path:
     folder.mkdir()
     return Path(shutil.copy(database, folder))
+
+
+def test_a_migration_killed_anywhere_leaves_a_whole_schema(tmp_path: Path) -> None:
+    assert kill_everywhere(tmp_path, KILLS) == {1, 2, 3}
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="migrations-") as place:
+        kill_everywhere(Path(place), int(sys.argv[1]) if len(sys.argv) > 1 else 500)
