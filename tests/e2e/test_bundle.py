@@ -2,8 +2,12 @@
 library, with its fork server and its workers."""
 
 import asyncio
+import hashlib
+import importlib.metadata
+import json
 import os
 import platform
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -13,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from bundle import BUILD_S, built
+from damaged_library import damage, refuses_to_connect
 from engine_harness import ANN, BEA, bench
 from hook import Hook, receiving
 from loopback.patch import PATCH_REASON, can_patch
@@ -92,6 +97,82 @@ def test_the_tarball_holds_the_bundle(executable: Path) -> None:
         assert not [m for m in tarball.getmembers() if m.name.startswith("/") or m.uid or m.gid]
         sources = [n for n in names if n.endswith((".py", ".pyi"))]
         assert not [n for n in sources if "/web/docs/samples/" not in n]
+
+
+def test_the_sum_beside_the_tarball_is_right(executable: Path) -> None:
+    subprocess.run(
+        ["sha256sum", "--check", "--quiet", "--ignore-missing", "SHA256SUMS"],
+        cwd=executable.parents[1],
+        check=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def parts(executable: Path) -> list[dict[str, Any]]:
+    """What the bundle says that it is made of."""
+    document = json.loads((executable.parent / "sbom.cdx.json").read_text("utf-8"))
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
+    assert document["metadata"]["component"]["version"] == __version__
+    components: list[dict[str, Any]] = document["components"]
+    references = [component["bom-ref"] for component in components]
+    assert sorted(references) == document["dependencies"][0]["dependsOn"]
+    assert len(set(references)) == len(references)
+    return components
+
+
+def test_the_list_of_parts_names_all_kinds(parts: list[dict[str, Any]]) -> None:
+    names = {part["name"] for part in parts}
+    assert names >= {"litestar", "neonize", "pyinstaller", "go.mau.fi/whatsmeow", "std", "htmx.org"}
+    assert any(name.startswith("libssl") for name in names)
+    assert any(name.startswith("libpython3") for name in names)
+    assert not names & {"pytest", "mypy", "playwright", "wa-gateway"}
+    (litestar,) = (part for part in parts if part["name"] == "litestar")
+    assert litestar["version"] == importlib.metadata.version("litestar")
+    assert litestar["licenses"] == [{"license": {"id": "MIT"}}]
+    assert litestar["properties"][0]["name"] == "locked:sha256"
+    (cryptography,) = (part for part in parts if part["name"] == "cryptography")
+    assert "openssl" in {inside["name"] for inside in cryptography["components"]}
+
+
+def test_every_binary_file_has_a_part_and_its_sum(executable: Path, parts: list[dict[str, Any]]) -> None:
+    home = executable.parent
+    listed = {
+        file["name"]: file["hashes"][0]["content"]
+        for part in parts
+        for file in part.get("components", ())
+        if file["type"] == "file"
+    }
+    binaries = {str(p.relative_to(home)) for p in home.rglob("*") if ".so" in p.suffixes and p.is_file()}
+    assert binaries
+    assert not binaries - listed.keys()
+    web = {name.replace("web/", "_internal/web/", 1) for name in listed if name.startswith("web/")}
+    assert all((home / name).is_file() for name in web)
+    for name in binaries:
+        assert hashlib.sha256((home / name).read_bytes()).hexdigest() == listed[name], name
+
+
+def test_every_part_has_a_licence_and_its_text(executable: Path, parts: list[dict[str, Any]]) -> None:
+    home = executable.parent / "licences"
+    told = (home / "README.txt").read_text("utf-8")
+    for part in parts:
+        (licence,) = part["licenses"]
+        words = licence.get("expression") or licence["license"]["id"]
+        assert f"  {part['name']} {part['version']}: {words}\n" in told
+        texts = [text for kind in home.iterdir() for text in kind.glob(f"{part['name']}/*")]
+        assert words == "0BSD" or any(text.stat().st_size > 500 for text in texts), part["name"]
+    assert f"tag v{__version__}" in told
+
+
+def test_a_damaged_library_is_not_loaded(
+    executable: Path, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    copy = tmp_path / "wa-gateway"
+    shutil.copytree(executable.parent, copy, copy_function=os.link)
+    (library,) = copy.glob("_internal/neonize/*.so")
+    damage(library)
+    gateway = start(program=(str(copy / "wa-gateway"),))
+    refuses_to_connect(gateway, gateway.account())
+    assert gateway.stop() == 0
 
 
 def test_the_sandbox_road(begin: Callable[..., Running], hook: Hook, executable: Path) -> None:
