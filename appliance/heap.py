@@ -30,30 +30,42 @@ def hold() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
-def settle() -> None:
-    """To be called once everything is loaded and made, while no other thread loads a library: for a moment
-    the half-loaded one would look as if it could be read again. Does nothing where there is no /proc.
+Span = tuple[int, int]
+"""The first address of a mapping, and the one after its last."""
 
-    The collector no longer looks at what the start made, which stays for good. And of the executable and its
-    libraries every page that was touched once is let go: the kernel would keep them mapped, 25 MiB of them
-    in the bundle, and spare them when memory gets scarce. What is used is mapped again at its next use, as a
-    rule without reading it from the disk.
+
+def loaded() -> list[Span]:
+    """Where the executable and its libraries are mapped, as far as every page is the file's own. Nothing
+    where there is no /proc.
+
+    To be called while no other thread loads a library: a half-loaded one would look as if all of it could be
+    read again.
+    """
+    try:
+        with Path("/proc/self/smaps").open(encoding="utf-8", errors="replace") as lines:
+            return list(_clean_mappings(lines))
+    except OSError:
+        return []
+
+
+def settle(program: Iterable[Span]) -> None:
+    """To be called once the start is over, with what was `loaded`.
+
+    The collector no longer looks at what the start made, which stays for good. And of the program every page
+    that was touched once is let go: the kernel would keep them mapped, 25 MiB of them in the bundle, and
+    spare them when memory gets scarce. What is used is mapped again at its next use, as a rule without
+    reading it from the disk.
     """
     gc.freeze()
     madvise = getattr(ctypes.CDLL(None), "madvise", None)
-    try:
-        with Path("/proc/self/smaps").open(encoding="utf-8", errors="replace") as lines:
-            clean = list(_clean_mappings(lines))
-    except OSError:
-        return
     if madvise is not None:
-        for start, end in clean:
+        for start, end in program:
             madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
 
 
-def _clean_mappings(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Start and end of the mappings in which every page is its file's, and none can have been written to:
-    letting them go loses nothing. Where addresses were put right by the loader there are pages of its own."""
+def _clean_mappings(lines: Iterable[str]) -> Iterator[Span]:
+    """The mappings in which every page is its file's, and none can have been written to: letting them go loses
+    nothing. Where addresses were put right by the loader there are pages of its own."""
     mapping = None
     for line in lines:
         if found := _MAPPING.match(line):

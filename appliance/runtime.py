@@ -136,7 +136,7 @@ class Life:
         control = ControlSocket(self._config.data, asked.commands(self._house))
         pem = self._certificates.pem if self._certificates else None
         server = HttpServer(self._house.app, self._config.server.host, self._config.server.port, pem)
-        heap.settle()
+        program = heap.loaded()
         try:
             await self._open()
             await control.open()
@@ -147,6 +147,7 @@ class Life:
             await self._house.gateway.devices.resume()
             systemd.notify("READY=1")
             log.info("ready", extra={"ms": int((time.monotonic() - started_at) * 1000)})
+            heap.settle(program)
             serving = asyncio.create_task(server.serving(), name="http")
             stopped = asyncio.create_task(self._stop.wait(), name="stop")
             await asyncio.wait({serving, stopped, *self._loops}, return_when=asyncio.FIRST_COMPLETED)
