@@ -64,7 +64,7 @@ def settle(program: Iterable[Span]) -> None:
 
 
 def _clean_mappings(lines: Iterable[str]) -> Iterator[Span]:
-    """The mappings in which every page is its file's, and none can have been written to: letting them go loses
+    """The mappings in which every page is its file's and cannot have been written to: letting it go loses
     nothing. Where addresses were put right by the loader there are pages of its own."""
     mapping = None
     for line in lines:
