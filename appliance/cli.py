@@ -101,15 +101,10 @@ def _serve(config: "Config", options: argparse.Namespace) -> int:
     return run(config, read=read, certificates=certificates)
 
 
-def _check_config(config: "Config", _options: argparse.Namespace) -> int:
-    from appliance.tls import TlsUnusable, check_files
+def _check_config(config: "Config", options: argparse.Namespace) -> int:
+    from appliance.operations.check_config import run
 
-    try:
-        check_files(config.tls)
-    except TlsUnusable as error:
-        return _refuse(str(error), EXIT_USAGE)
-    print("The configuration is good.")  # noqa: T201
-    return 0
+    return run(config, options, overrides(options))
 
 
 def _user(config: "Config", options: argparse.Namespace) -> int:
@@ -154,6 +149,12 @@ def _import(config: "Config", options: argparse.Namespace) -> int:
     return run_import(config, options)
 
 
+def _logs(config: "Config", options: argparse.Namespace) -> int:
+    from appliance.operations.follow_logs import run
+
+    return run(config, options)
+
+
 def _refuse(text: str, code: int) -> int:
     print(f"wa-gateway: {text}", file=sys.stderr)  # noqa: T201
     return code
@@ -175,6 +176,7 @@ def parser(config_file: str | None = None) -> argparse.ArgumentParser:
     healthcheck.set_defaults(run=_with_config(_healthcheck))
     _add_backup(commands, common)
     _add_moving(commands, common)
+    _add_logs(commands, common)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     return made
@@ -257,6 +259,28 @@ def _add_moving(commands: Commands, common: argparse.ArgumentParser) -> None:
         each.add_argument(
             "--passphrase-file", type=Path, metavar="FILE", help="read the passphrase from there, else ask"
         )
+
+
+def _add_logs(commands: Commands, common: argparse.ArgumentParser) -> None:
+    text = "show the end of the log, as people read it"
+    logs = commands.add_parser("logs", parents=[common], help=text, description=_sentence(text))
+    logs.set_defaults(run=_with_config(_logs))
+    logs.add_argument("--follow", action="store_true", help="go on with what is written, until Ctrl+C")
+    logs.add_argument(
+        "--lines", type=_count, default=100, metavar="N", help="so many lines (default: %(default)s)"
+    )
+    logs.add_argument(
+        "--level",
+        choices=("debug", "info", "warning", "error"),
+        default="debug",
+        help="from this level upwards (default: all)",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a number of lines")
+    return int(text)
 
 
 def _add_doctor(commands: Commands, common: argparse.ArgumentParser) -> None:

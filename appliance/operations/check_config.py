@@ -1,0 +1,79 @@
+"""`check-config`: whether the configuration can be used, what in it differs from the defaults, and where that
+was said."""
+
+import argparse
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from appliance.config import ENV_PREFIX, Config
+from appliance.operations import config_warnings
+from appliance.operations.asking import refuse, say
+from appliance.tls import TlsUnusable, check_files
+
+EXIT_UNUSABLE = 2
+_USER_INFO = re.compile(r"(?<=://)[^/@]*@")
+
+
+def run(config: Config, options: argparse.Namespace, overrides: list[str]) -> int:
+    """Print what differs and what is doubtful; returns 0 when the gateway can use it, else 2."""
+    try:
+        check_files(config.tls)
+    except TlsUnusable as error:
+        return refuse(error, EXIT_UNUSABLE)
+    file = str(options.config) if options.config is not None else None
+    _tell_differences(config, file, overrides)
+    for doubt in config_warnings.of(config, file):
+        say(f"! {doubt.text}\n    → {doubt.advice}")
+    say("The configuration is good.")
+    return 0
+
+
+def _tell_differences(config: Config, file: str | None, overrides: list[str]) -> None:
+    found = [
+        (f"{name} = {_shown(name, value)}", _origin(name, file, os.environ, overrides))
+        for name, value in differences(config)
+    ]
+    if not found:
+        say("Every setting has its default.")
+        return
+    width = max(len(setting) for setting, _ in found)
+    for setting, origin in found:
+        say(f"{setting.ljust(width)}   {origin}")
+
+
+def differences(config: Config) -> Iterator[tuple[str, Any]]:
+    """The settings by their dotted names that are not as they are when nothing is said."""
+    usual = Config()
+    for section in config.__struct_fields__:
+        value, default = getattr(config, section), getattr(usual, section)
+        if not isinstance(value, msgspec.Struct):
+            if value != default:
+                yield section, value
+            continue
+        for key in value.__struct_fields__:
+            if getattr(value, key) != getattr(default, key):
+                yield f"{section}.{key}", getattr(value, key)
+
+
+def _origin(name: str, file: str | None, environment: Mapping[str, str], overrides: list[str]) -> str:
+    """Where the setting was said: what is said later wins."""
+    names = {name, f"{name}_file"}
+    for said in reversed(overrides):
+        if said.partition("=")[0].strip() in names:
+            return f"--set {name}" if name != "data_dir" else "--data-dir or --set"
+    for each in names:
+        variable = ENV_PREFIX + each.replace(".", "__").upper()
+        if variable in environment:
+            return variable
+    return file or "?"
+
+
+def _shown(name: str, value: Any) -> str:
+    if name.endswith(("password", "passphrase")):
+        return "(a secret)"
+    text = msgspec.json.encode(value).decode()
+    return _USER_INFO.sub("…@", text)

@@ -1,0 +1,122 @@
+"""`logs`: the end of the log, and what is written from then on."""
+
+import argparse
+import collections
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from appliance.config import Config
+from appliance.operations.asking import refuse
+from appliance.operations.log_lines import readable
+
+UNIT = "wa-gateway.service"
+_LOOK_S = 0.2
+
+
+def run(config: Config, options: argparse.Namespace) -> int:
+    """Print the log's end, and go on with `--follow`; returns the exit code."""
+    if config.logs.file is not None:
+        lines = _of_file(Path(config.logs.file), options.lines, follow=options.follow)
+    elif _is_journaled():
+        lines = _of_journal(options.lines, follow=options.follow)
+    else:
+        return refuse(
+            "this gateway writes its log to the terminal that started it (or where that sends stderr). "
+            "Set logs.file to keep it in a file."
+        )
+    # Whoever follows a log ends it with Ctrl+C: that is no failure.
+    with contextlib.suppress(KeyboardInterrupt):
+        return _print(lines, options.level)
+    return 0
+
+
+def _print(lines: Iterable[str], least: str) -> int:
+    try:
+        for line in lines:
+            if (shown := readable(line, least)) is not None:
+                print(shown, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        raise
+    except FileNotFoundError as error:
+        return refuse(f"{error.filename}: nothing has been written there yet.")
+    except OSError as error:
+        return refuse(f"{error.filename or 'the log'}: {error.strerror or error}.")
+    return 0
+
+
+def _of_file(path: Path, count: int, *, follow: bool) -> Iterator[str]:
+    file = path.open("rb")
+    try:
+        have = collections.deque(_whole_lines(file), count)
+        yield from _earlier(path, count - len(have))
+        yield from have
+        while follow:
+            yield from _whole_lines(file)
+            for newer in _newer_than(path, file):
+                yield from _whole_lines(file)
+                file.close()
+                file = newer.open("rb")
+                yield from _whole_lines(file)
+            time.sleep(_LOOK_S)
+    finally:
+        file.close()
+
+
+def _earlier(path: Path, count: int) -> list[str]:
+    """The last `count` lines of the files renamed before, as far as there are any."""
+    found: list[str] = []
+    number = 1
+    while len(found) < count and (older := _numbered(path, number)).exists():
+        with older.open("rb") as opened:
+            found = [*collections.deque(_whole_lines(opened), count - len(found)), *found]
+        number += 1
+    return found
+
+
+def _whole_lines(file: IO[bytes]) -> Iterator[str]:
+    """The lines there are from here on; one that is still being written is left for later."""
+    while True:
+        start = file.tell()
+        line = file.readline()
+        if not line.endswith(b"\n"):
+            file.seek(start)
+            return
+        yield line.decode("utf-8", "replace")
+
+
+def _newer_than(path: Path, file: IO[bytes]) -> list[Path]:
+    """The files begun since `file` was, oldest first: it may have been renamed, more than once."""
+    ours = os.fstat(file.fileno())
+    newer: list[Path] = []
+    number = 0
+    while (place := _numbered(path, number)).exists():
+        if os.path.samestat(place.stat(), ours):
+            return newer
+        newer.insert(0, place)
+        number += 1
+    # It was deleted, or moved to another name: what stands there now is what there is.
+    return newer[-1:]
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}") if number else path
+
+
+def _is_journaled() -> bool:
+    return shutil.which("journalctl") is not None and any(
+        Path(place, UNIT).exists() for place in ("/etc/systemd/system", "/usr/lib/systemd/system")
+    )
+
+
+def _of_journal(count: int, *, follow: bool) -> Iterator[str]:
+    command = ["journalctl", f"--unit={UNIT}", "--output=cat", "--no-pager", f"--lines={count}"]
+    if follow:
+        command.append("--follow")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as journal:  # noqa: S603
+        yield from journal.stdout or ()

@@ -1,0 +1,109 @@
+"""`logs`: the end of the log, what follows, and lines as people read them."""
+
+import json
+import logging
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running import PROGRAM, until
+
+from appliance.log_file import LogFile
+from appliance.logs import JsonLines
+from appliance.operations.log_lines import readable
+
+
+def record(number: int, level: int = logging.INFO) -> logging.LogRecord:
+    made = logging.LogRecord("appliance.test", level, "", 0, "counted", None, None)
+    made.__dict__["n"] = number
+    return made
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[LogFile]:
+    """A log that begins a new file every few lines."""
+    file = LogFile(tmp_path / "gateway.log", max_mib=0.002, keep=200)
+    file.setFormatter(JsonLines())
+    yield file
+    file.close()
+
+
+def command(log: LogFile, *more: str) -> list[str]:
+    return [*PROGRAM, "logs", f"--set=logs.file={json.dumps(str(log.path))}", *more]
+
+
+def printed(log: LogFile, *more: str) -> str:
+    return subprocess.run(command(log, *more), capture_output=True, text=True, check=True).stdout
+
+
+def numbers(lines: list[str]) -> list[int]:
+    return [int(line.rpartition("n=")[2]) for line in lines]
+
+
+def test_the_end_is_shown_also_across_files(log: LogFile) -> None:
+    for number in range(100):
+        log.emit(record(number, logging.WARNING if number % 10 == 0 else logging.INFO))
+    log.flush()
+    assert log.path.with_name("gateway.log.2").exists()
+    shown = printed(log, "--lines=60")
+    assert numbers(shown.splitlines()) == list(range(40, 100))
+    warned = subprocess.run(
+        command(log, "--level=warning"), capture_output=True, text=True, check=True
+    ).stdout
+    assert numbers(warned.splitlines()) == list(range(0, 100, 10))
+
+
+def test_following_misses_nothing_when_files_are_renamed(log: LogFile) -> None:
+    seen: list[str] = []
+    log.emit(record(0))
+    log.flush()
+    with subprocess.Popen(command(log, "--follow"), stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        reader = threading.Thread(target=lambda: seen.extend(following.stdout or ()))
+        reader.start()
+        until("the first line", lambda: len(seen) == 1, 30)
+        for number in range(1, 1500):
+            log.emit(record(number))
+            if number % 100 == 0:
+                log.flush()
+                until("what was written", lambda: len(seen) > number, 30)  # noqa: B023
+        log.flush()
+        until("the last line", lambda: len(seen) == 1500, 30)
+        following.terminate()
+        reader.join()
+    assert numbers([line.rstrip() for line in seen]) == list(range(1500))
+
+
+def test_where_there_is_no_file_it_says_where_the_log_goes() -> None:
+    ran = subprocess.run([*PROGRAM, "logs"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "logs.file" in ran.stderr
+
+
+def test_a_line_is_read_by_people() -> None:
+    at = int(time.mktime((2026, 11, 22, 10, 0, 0, 0, 0, -1)) * 1000)
+    line = {"at": at, "level": "error", "logger": "appliance.x", "event": "broke", "device": "c1", "ms": 7}
+    shown = readable(json.dumps({**line, "trace": ["x.py:1 f", "OSError: no"]}))
+    assert shown is not None
+    first, *trace = shown.splitlines()
+    assert first == "2026-11-22 10:00:00 error   broke device=c1 ms=7"
+    assert trace == ["    x.py:1 f", "    OSError: no"]
+
+
+@pytest.mark.parametrize(
+    ("line", "least", "shown"),
+    [
+        ("10:00:00 info    ready ms=1", "debug", True),
+        ("10:00:00 info    ready ms=1", "warning", False),
+        ('{"at":1,"level":"info","event":"ready"}', "error", False),
+        ('{"at":1,"level":"error","event":"ready"}', "error", True),
+        ("panic: something of somebody else", "error", True),
+        ("{not json", "error", True),
+        ('{"other": 1}', "error", True),
+    ],
+)
+def test_what_is_below_the_level_is_left_out(line: str, least: str, shown: bool) -> None:
+    assert (readable(line, least) is not None) is shown
