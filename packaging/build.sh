@@ -56,6 +56,7 @@ make() {
     cp -- LICENSE config.example.toml packaging/upgrade.sh packaging/health.sh "$made/"
     cp -- packaging/appliance.sh "$made/install.sh"
     cp -- packaging/appliance.service "$made/wa-gateway.service"
+    cp -r -- packaging/monitoring "$made/"
     PYTHONPATH=$PWD "$python" packaging/papers.py "$into/work/appliance/contents.json" "$made"
     touch -d "@$began" -- "$made/wa-gateway"
     tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" --format=gnu \

@@ -92,6 +92,7 @@ def test_the_tarball_holds_the_bundle(executable: Path) -> None:
         assert {n.split("/")[0] for n in names} == {name}
         beside = {"LICENSE", "VERSION", "config.example.toml", "wa-gateway.service", "sbom.cdx.json"}
         beside |= {"install.sh", "upgrade.sh", "health.sh", "licences/README.txt"}
+        beside |= {"monitoring/alerts.yaml", "monitoring/grafana-dashboard.json"}
         assert {f"{name}/{file}" for file in beside} <= set(names)
         assert tarball.getmember(f"{name}/wa-gateway").mode & 0o111
         assert not [m for m in tarball.getmembers() if m.name.startswith("/") or m.uid or m.gid]
