@@ -24,7 +24,7 @@ RELOADS = frozenset(
         *("media.max_bytes", "media.keep_days"),
         "webhooks.allow",
         *("retention.events_days", "retention.messages_days", "retention.max_mib"),
-        *("backup.daily", "backup.keep"),
+        *("backup.daily", "backup.keep", "backup.passphrase"),
         *("logs.level", "logs.format", "logs.file", "logs.max_mib", "logs.keep"),
         *("tls.certificate", "tls.key", "tls.key_password"),
     }

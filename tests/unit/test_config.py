@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from appliance.config import Config, ConfigError, load
+from appliance.reload import RELOADS
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.toml"
 _UNSET_KEY = re.compile(r"# ([a-z_]+ = .+)")
@@ -184,3 +185,33 @@ def test_an_address_without_a_path_is_good(url: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml: No such file or directory\."):
         load(tmp_path / "none.toml", {}, [])
+
+
+MANUAL = EXAMPLE.parent / "web/docs"
+_ROW = re.compile(r"\| `([a-z_.]+)` \| (.+?) \| (reload|restart) \| (.+) \|")
+SAMPLE_TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("language", ["en", "id"])
+def test_the_manual_knows_every_setting_its_default_and_how_it_changes(language: str) -> None:
+    text = (MANUAL / language / "configuration.md").read_text("utf-8")
+    rows = [_ROW.fullmatch(line) for line in text.splitlines() if line.startswith("| `")]
+    assert None not in rows
+    told = {row[1]: (row[2], row[3]) for row in rows if row}
+    assert list(told) == list(settings())
+    for name, default in settings().items():
+        shown = told[name][0].strip("`")
+        if default is None:
+            assert shown in {"none", "tidak ada"}, name
+        else:
+            assert tomllib.loads(f"value = {shown}")["value"] == default, name
+    assert {name for name, (_, change) in told.items() if change == "reload"} == RELOADS
+
+
+@pytest.mark.parametrize("language", ["en", "id"])
+def test_the_samples_of_the_manual_can_be_used(language: str, tmp_path: Path) -> None:
+    samples = SAMPLE_TOML.findall((MANUAL / language / "configuration.md").read_text("utf-8"))
+    assert len(samples) == 2
+    for sample in samples:
+        (tmp_path / "c.toml").write_text(sample)
+        assert load(tmp_path / "c.toml", {}, []).tls.is_on

@@ -20,7 +20,7 @@ HARMLESS = frozenset(
     """
     after_ms after_s ahead_s applied backup ballast_bytes bytes changes code copy cut days deleted
     deliveries delivery_no device endpoint_id errno error events exit_code fault files for_s
-    from_mib handler index kind last_stop library loop made_due messages mib ms path pid reason
+    from_mib handler index kind last last_stop library loop made_due messages mib ms path phase pid reason
     request_id requests results road rows schema seq set_aside signal trouble type url waiting what
     """.split()  # noqa: SIM905 (fifty lines of one word each say no more)
 )
