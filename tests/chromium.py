@@ -2,7 +2,12 @@
 
 import shutil
 
+import pytest
+from playwright.sync_api import Page, expect
+
 CHROMIUM = shutil.which("chromium")
+NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no /usr/bin/chromium: apt-get install chromium")
+PASSWORD = "a long password"
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -13,3 +18,12 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def log_in(page: Page, email: str) -> None:
+    """Sign in to an account that the tests made, and wait for the first page."""
+    page.goto("/login")
+    page.get_by_label("Email").fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Hello")

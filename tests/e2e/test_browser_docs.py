@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import ARGUMENTS, CHROMIUM
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from chromium import NEEDS_CHROMIUM
+from playwright.sync_api import Browser, Page, expect
 from running import Account, Running
 
 SIZES = {"phone": (390, 844), "desk": (1280, 900)}
@@ -21,15 +21,7 @@ SHOWN = (
 )
 ARTEFACTS = Path(__file__).resolve().parents[1] / "artefacts" / "pages"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no /usr/bin/chromium: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(params=["phone-light", "phone-dark", "desk-light", "desk-dark"])

@@ -1,31 +1,23 @@
 """A newcomer's first minute in a real browser: by mouse, by keyboard alone, without scripts, with a phone."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import httpx
 import pytest
-from chromium import ARGUMENTS, CHROMIUM
+from chromium import NEEDS_CHROMIUM
 from hook import Hook, receiving
 from loopback.patch import can_patch
 from loopback.server import LoopbackServer
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 from running import Running, until
 from watched import watched
 
 PASSWORD = "a long enough sentence"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no /usr/bin/chromium: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+pytestmark = NEEDS_CHROMIUM
 
 
 def register(page: Page) -> None:

@@ -7,24 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import ARGUMENTS, CHROMIUM
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from chromium import NEEDS_CHROMIUM, log_in
+from playwright.sync_api import Browser, Page, expect
 from running import Account, Running, until
 from watched import keep_everywhere, watched
 
-PASSWORD = "a long password"
 WRITER = "628111222333"
 CHAT = f"{WRITER}@s.whatsapp.net"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no /usr/bin/chromium: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+pytestmark = NEEDS_CHROMIUM
 
 
 class Shop:
@@ -34,11 +25,7 @@ class Shop:
         self.api: Account = gateway.account(email)
         self.device = self.api.device("Shop")
         self.page = page
-        page.goto("/login")
-        page.get_by_label("Email").fill(email)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        expect(page.get_by_role("link", name="Devices").first).to_be_visible()
+        log_in(page, email)
 
     def hear(self, **message: Any) -> Any:
         body = {"from": WRITER, "pushName": "Budi", **message}

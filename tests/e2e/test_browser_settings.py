@@ -1,32 +1,13 @@
 """Settings, people and system in a real browser: themes, invite links, disabling, a backup, plain http."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
-from chromium import ARGUMENTS, CHROMIUM
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from chromium import NEEDS_CHROMIUM, PASSWORD, log_in
+from playwright.sync_api import Browser, expect
 from running import Running
 from watched import keep_everywhere, watched
 
-PASSWORD = "a long password"
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no /usr/bin/chromium: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-def log_in(page: Page, email: str) -> None:
-    page.goto("/login")
-    page.get_by_label("Email").fill(email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Hello")
+pytestmark = NEEDS_CHROMIUM
 
 
 def test_somebody_is_invited_and_disabled(browser: Browser, start: Callable[..., Running]) -> None:

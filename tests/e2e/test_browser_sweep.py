@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from axe import Axe
-from chromium import ARGUMENTS, CHROMIUM
+from chromium import NEEDS_CHROMIUM
 from filled_shop import BUDI, FAR, GROUP, Shop, fill
 from hook import receiving
 from node_packages import NPM
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from running import Running, running
 from sweep import Look, Place, sweeping
 
@@ -30,7 +30,7 @@ BAD_PAGE = b"""<!doctype html><html lang="fr"><title>Bad</title><body>
 FIRST = [Place("first-register", "/register", is_walked=True)]
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no /usr/bin/chromium: apt-get install chromium"),
+    NEEDS_CHROMIUM,
     pytest.mark.skipif(NPM is None, reason="axe-core comes by npm, which is not installed"),
 ]
 
@@ -38,14 +38,6 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def axe() -> Axe:
     return Axe()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,12 @@
 """Many tabs of one browser: those that nobody sees keep no connection, and are up to date when shown."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
-from chromium import ARGUMENTS, CHROMIUM
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from chromium import NEEDS_CHROMIUM, log_in
+from playwright.sync_api import Browser, Page, expect
 from running import Running
 from watched import watched
 
-PASSWORD = "a long password"
 MORE_THAN_CONNECTIONS = 8
 # Chromium without a screen holds every tab for visible: the tabs are told what a screen would make of them.
 SHOW = """
@@ -18,15 +16,7 @@ window.show = (seen) => {
 };
 """
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no /usr/bin/chromium: apt-get install chromium")
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
+pytestmark = NEEDS_CHROMIUM
 
 
 def show(page: Page, *, seen: bool) -> None:
@@ -40,10 +30,7 @@ def test_tabs_beyond_the_browsers_connections_open_and_stay_true(
     account = gateway.account("tabs@example.test")
     with watched(browser, gateway.url) as first:
         first.context.add_init_script(SHOW)
-        first.goto("/login")
-        first.get_by_label("Email").fill("tabs@example.test")
-        first.get_by_label("Password").fill(PASSWORD)
-        first.get_by_role("button", name="Log in").click()
+        log_in(first, "tabs@example.test")
         first.goto("/dashboard/devices")
         for _ in range(MORE_THAN_CONNECTIONS):
             show(first.context.pages[-1], seen=False)

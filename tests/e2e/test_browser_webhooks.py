@@ -1,33 +1,12 @@
 """Webhooks in a real browser: the inspector live, the signature checker, the log, mending and changing."""
 
-from collections.abc import Iterator
-
-import pytest
-from chromium import ARGUMENTS, CHROMIUM
+from chromium import NEEDS_CHROMIUM, log_in
 from hook import receiving
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from running import Running
 from watched import keep_everywhere, watched
 
-PASSWORD = "a long password"
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no /usr/bin/chromium: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-def log_in(page: Page, email: str) -> None:
-    page.goto("/login")
-    page.get_by_label("Email").fill(email)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Hello")
+pytestmark = NEEDS_CHROMIUM
 
 
 def test_the_inspector_shows_what_comes_and_leaves_reading_alone(browser: Browser, shared: Running) -> None:
