@@ -4,6 +4,7 @@ Each command reads in only what it needs; `parser` knows them all, and each name
 """
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -23,6 +24,7 @@ CONFIG_VARIABLE = "WA_GATEWAY_CONFIG"
 
 Run = Callable[[argparse.Namespace], int]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+_HELP = functools.partial(argparse.HelpFormatter, max_help_position=30)
 
 
 def main(arguments: list[str]) -> int:
@@ -162,41 +164,64 @@ def _refuse(text: str, code: int) -> int:
 
 def parser(config_file: str | None = None) -> argparse.ArgumentParser:
     """Every command with its options; `config_file` is read where --config names no other."""
-    made = argparse.ArgumentParser(prog="wa-gateway", description="A WhatsApp HTTP gateway on this machine.")
+    made = argparse.ArgumentParser(
+        prog="wa-gateway",
+        formatter_class=_HELP,
+        description="A WhatsApp HTTP gateway on this machine.",
+        epilog="wa-gateway COMMAND --help tells more. Exit codes: 0 done, 1 refused or failed, 2 wrong usage "
+        "or configuration, 130 after Ctrl+C.",
+    )
     common = _common(config_file)
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", parents=[common], help="run the gateway in the foreground")
-    serve.set_defaults(run=_with_config(_serve))
-    _add_check_config(commands, common)
-    _add_user(commands, common)
-    _add_doctor(commands, common)
-    healthcheck = commands.add_parser(
-        "healthcheck", parents=[common], help="ask the running gateway whether it is ready"
+
+    def command(name: str, run: Run, text: str) -> argparse.ArgumentParser:
+        return _add(commands, common, name, run, text)
+
+    command("serve", _with_config(_serve), "run the gateway in the foreground")
+    command("check-config", _with_config(_check_config), "say whether the configuration can be used")
+    _add_doctor(
+        command("doctor", _doctor, "look at this machine and say what is wrong and what to do about it")
     )
-    healthcheck.set_defaults(run=_with_config(_healthcheck))
-    _add_backup(commands, common)
-    _add_moving(commands, common)
-    _add_logs(commands, common)
-    version = commands.add_parser("version", help="print the version")
+    command("healthcheck", _with_config(_healthcheck), "ask the running gateway whether it is ready")
+    _add_logs(command("logs", _with_config(_logs), "show the end of the log, as people read it"))
+    _add_user(commands, common)
+    text = "put everything into one file sealed with a passphrase, while the gateway runs or not"
+    backup = command("backup", _with_config(_backup), text)
+    text = "put a backup in the place of what the data directory holds, which is set aside"
+    restore = command("restore", _with_config(_restore), text)
+    _add_backup(backup, restore)
+    text = "let a linked device go to another host, in a file sealed with a passphrase"
+    leaving = command("export", _with_config(_export), text)
+    text = "take in a device that another host exported"
+    arriving = command("import", _with_config(_import), text)
+    _add_moving(leaving, arriving)
+    for each in (backup, restore, leaving, arriving):
+        _add_passphrase(each)
+    version = commands.add_parser("version", help="print the version", description="Print the version.")
     version.set_defaults(run=_version)
+    return made
+
+
+def _add(
+    commands: Commands, common: argparse.ArgumentParser, name: str, run: Run, text: str
+) -> argparse.ArgumentParser:
+    sentence = f"{text[0].upper()}{text[1:]}."
+    made = commands.add_parser(name, parents=[common], help=text, description=sentence, formatter_class=_HELP)
+    made.set_defaults(run=run)
     return made
 
 
 def _common(config_file: str | None) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
+    settings = common.add_argument_group("settings")
+    settings.add_argument(
         "--config", type=Path, metavar="FILE", default=config_file, help="the TOML file with settings"
     )
-    common.add_argument("--data-dir", metavar="DIR", help="where everything is kept (default: data)")
-    common.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one setting")
-    return common
-
-
-def _add_check_config(commands: Commands, common: argparse.ArgumentParser) -> None:
-    check = commands.add_parser(
-        "check-config", parents=[common], help="read the configuration and say whether it is good"
+    settings.add_argument("--data-dir", metavar="DIR", help="where everything is kept (default: data)")
+    settings.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one setting, may be repeated"
     )
-    check.set_defaults(run=_with_config(_check_config))
+    return common
 
 
 def _add_user(commands: Commands, common: argparse.ArgumentParser) -> None:
@@ -204,13 +229,11 @@ def _add_user(commands: Commands, common: argparse.ArgumentParser) -> None:
     actions = user.add_subparsers(dest="user", required=True, metavar="ACTION")
 
     def action(name: str, text: str) -> argparse.ArgumentParser:
-        made = actions.add_parser(name, parents=[common], help=text, description=_sentence(text))
-        made.set_defaults(run=_with_config(_user))
-        return made
+        return _add(actions, common, name, _with_config(_user), text)
 
     action("list", "show every account")
     create = action("create", "make an account and print its API key once")
-    create.add_argument("--email", required=True)
+    create.add_argument("--email", required=True, help="what it signs in with")
     create.add_argument("--name", default="", help="how the account is called (default: from the email)")
     create.add_argument("--admin", action="store_true", help="the account may manage the gateway")
     password = action("password", "give an account a new password and sign its browsers out")
@@ -222,49 +245,33 @@ def _add_user(commands: Commands, common: argparse.ArgumentParser) -> None:
     enable = action("enable", "let a disabled account in again")
     delete = action("delete", "delete an account with its devices, messages and webhooks")
     for each in (password, disable, enable, delete):
-        each.add_argument("email", metavar="EMAIL")
+        each.add_argument("email", metavar="EMAIL", help="whose account")
     delete.add_argument("--yes", action="store_true", help="do not ask again")
 
 
-def _add_backup(commands: Commands, common: argparse.ArgumentParser) -> None:
-    text = "put everything into one file sealed with a passphrase, while the gateway runs or not"
-    backup = commands.add_parser("backup", parents=[common], help=text, description=_sentence(text))
-    backup.set_defaults(run=_with_config(_backup))
-    text = "put a backup in the place of what the data directory holds, which is set aside"
-    restore = commands.add_parser("restore", parents=[common], help=text, description=_sentence(text))
-    restore.set_defaults(run=_with_config(_restore))
+def _add_backup(backup: argparse.ArgumentParser, restore: argparse.ArgumentParser) -> None:
     restore.add_argument("--rehearse", action="store_true", help="check everything and change nothing")
     for each in (backup, restore):
         each.add_argument("file", type=Path, metavar="FILE", help="the backup")
-        each.add_argument(
-            "--passphrase-file", type=Path, metavar="FILE", help="read the passphrase from there, else ask"
-        )
 
 
-def _add_moving(commands: Commands, common: argparse.ArgumentParser) -> None:
-    text = "let a linked device go to another host, in a file sealed with a passphrase"
-    leaving = commands.add_parser("export", parents=[common], help=text, description=_sentence(text))
-    leaving.set_defaults(run=_with_config(_export))
+def _add_moving(leaving: argparse.ArgumentParser, arriving: argparse.ArgumentParser) -> None:
     leaving.add_argument("device", metavar="DEVICE", help="the device's id")
     leaving.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the file to make")
     leaving.add_argument(
         "--take-back", action="store_true", help="let the device run here again: its file was never imported"
     )
-    text = "take in a device that another host exported"
-    arriving = commands.add_parser("import", parents=[common], help=text, description=_sentence(text))
-    arriving.set_defaults(run=_with_config(_import))
     arriving.add_argument("file", type=Path, metavar="FILE", help="the file that export made")
     arriving.add_argument("--account", metavar="EMAIL", help="whose it is to be, where there are several")
-    for each in (leaving, arriving):
-        each.add_argument(
-            "--passphrase-file", type=Path, metavar="FILE", help="read the passphrase from there, else ask"
-        )
 
 
-def _add_logs(commands: Commands, common: argparse.ArgumentParser) -> None:
-    text = "show the end of the log, as people read it"
-    logs = commands.add_parser("logs", parents=[common], help=text, description=_sentence(text))
-    logs.set_defaults(run=_with_config(_logs))
+def _add_passphrase(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--passphrase-file", type=Path, metavar="FILE", help="read the passphrase from there, else ask"
+    )
+
+
+def _add_logs(logs: argparse.ArgumentParser) -> None:
     logs.add_argument("--follow", action="store_true", help="go on with what is written, until Ctrl+C")
     logs.add_argument(
         "--lines", type=_count, default=100, metavar="N", help="so many lines (default: %(default)s)"
@@ -283,10 +290,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _add_doctor(commands: Commands, common: argparse.ArgumentParser) -> None:
-    doctor = commands.add_parser(
-        "doctor", parents=[common], help="look at this machine and say what is wrong and what to do about it"
-    )
+def _add_doctor(doctor: argparse.ArgumentParser) -> None:
     doctor.add_argument("--json", action="store_true", help="print an array of {check, state, text, advice}")
     doctor.add_argument(
         "--reach-whatsapp", action="store_true", help="also try to connect to WhatsApp; nothing is sent"
@@ -297,8 +301,3 @@ def _add_doctor(commands: Commands, common: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="where WhatsApp is (default: %(default)s)",
     )
-    doctor.set_defaults(run=_doctor)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
