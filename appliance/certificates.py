@@ -139,7 +139,6 @@ class Certificates:
             port=settings.acme_port,
             ca=settings.acme_ca,
         )
-        log.info("certificate_ordered")
         try:
             pem = await self._order(job)
             write_secret(self._folder / ORDERED, pem)
@@ -149,6 +148,7 @@ class Certificates:
         else:
             self._problem = None
             self._note_try(0)
+            log.info("certificate_ordered")
 
     def _due_at(self) -> float:
         """When to order: at two thirds of the certificate's life, a little earlier for some than for others;
