@@ -1,9 +1,12 @@
 """Reading the configuration again: by SIGHUP and from the dashboard, in a gateway that goes on running."""
 
+import fcntl
 import json
 import os
 import signal
 import socket
+import subprocess
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 
 import pytest
 from browser import Browser
-from running import Account, Running, until
+from running import PROGRAM, Account, Running, free_port, until
 
 PASSWORD = "a long password"
 FIRST: dict[str, dict[str, Any]] = {
@@ -170,3 +173,23 @@ def test_systemd_is_told_of_a_reload(tmp_path: Path, start: Callable[..., Runnin
         told.hang_up()
         assert notified.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
         assert notified.recv(100) == b"READY=1"
+
+
+def test_the_end_of_its_terminal_stops_it(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "log"
+    terminal, inside = os.openpty()
+    with log.open("wb") as written:
+        process = subprocess.Popen(
+            [*PROGRAM, "serve", f"--set=server.port={port}", "--data-dir", tmp_path / "data"],
+            stdin=inside,
+            stderr=written,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+    os.close(inside)
+    until("ready gateway", lambda: '"ready"' in log.read_text(), 60)
+    process.send_signal(signal.SIGHUP)
+    until("reload", lambda: "config_reloaded" in log.read_text())
+    os.close(terminal)
+    assert process.wait(30) == 0
+    assert '"signal": "SIGHUP"' in log.read_text()
