@@ -19,7 +19,7 @@ from appliance.model.tally import Spread, Tally
 ROOT = Path(__file__).resolve().parents[2]
 DOCS, MONITORING = ROOT / "web" / "docs", ROOT / "packaging" / "monitoring"
 LANGUAGES = ("en", "id")
-ROW = re.compile(r"\| `(\w+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|")
+ITEM = re.compile(r"^- `(\w+)` \(([a-z, ]+)(?:; ([^)]+))?\): (.+)$", re.MULTILINE)
 CODE = re.compile(r"`(\w+)`")
 SERIES = {
     f.full_name + end: f
@@ -29,10 +29,10 @@ SERIES = {
 ADDED_BY_PROMETHEUS = {"instance", "job", "le"}
 
 
-def rows(language: str, page: str) -> dict[str, tuple[str, set[str]]]:
-    """The page's tables: by name what stands in the second column, and the names in the third."""
+def items(language: str, page: str) -> dict[str, tuple[str, set[str]]]:
+    """The page's lists: by name what stands first in the brackets, and the names that follow there."""
     source = (DOCS / language / f"{page}.md").read_text("utf-8")
-    found = [row.groups() for row in ROW.finditer(source)]
+    found = [item.groups(default="") for item in ITEM.finditer(source)]
     assert len({name for name, *_ in found}) == len(found), "a name stands there twice"
     assert all(len(meaning) > 5 for *_, meaning in found)
     return {name: (second, set(CODE.findall(third))) for name, second, third, _ in found}
@@ -40,13 +40,13 @@ def rows(language: str, page: str) -> dict[str, tuple[str, set[str]]]:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_documents_know_every_figure_and_no_other(language: str) -> None:
-    told = rows(language, "monitoring")
+    told = items(language, "monitoring")
     assert told == {f.full_name: (f.kind, set(f.labels)) for f in FAMILIES}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_documents_know_every_line_of_the_log_and_no_other(language: str) -> None:
-    told = rows(language, "logs")
+    told = items(language, "logs")
     # What the formatter calls a library's line, and nobody writes by that name.
     told.pop("library_log")
     written = {name: (", ".join(sorted(event.levels)), event.fields) for name, event in logged().items()}
