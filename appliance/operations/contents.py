@@ -7,7 +7,7 @@ import msgspec
 
 from appliance.operations.archive import ArchiveDamaged, Member
 
-NOTE, DATABASE, KEY, CONFIG = "backup.json", "gateway.db", "secret.key", "config.toml"
+NOTE, DATABASE, KEY, CONFIG = "note.json", "gateway.db", "secret.key", "config.toml"
 FORMAT = 1
 SPOOL, SESSION = "spool", "session.db"
 """Of each device. Its session's database is copied last of all: the older the keys, the less can be read of

@@ -333,3 +333,17 @@ def test_a_restore_that_is_killed_leaves_the_old_state_or_the_new_one(shop: Shop
     assert not (tmp_path / "data" / exchange.DRAFT).exists()
     [aside] = (tmp_path / "data").glob("before-restore-*")
     assert contents(aside) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_restores_and_backs_up_for_the_gateways_own_user(shop: Shop, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    os.chown(data, 12345, 12346)
+    options = ("--data-dir", data, "--passphrase-file", shop.phrase)
+    for _ in range(2):
+        done("restore", shop.file, *options)
+    done("backup", tmp_path / "again", *options)
+    found = [data, *data.rglob("*")]
+    assert len(found) > 10
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in found} == {(12345, 12346)}

@@ -10,7 +10,7 @@ import pytest
 from appliance.operations.archive import SUMS, ArchiveDamaged, ArchiveWriter, members
 
 FILES = {
-    "backup.json": b"{}",
+    "note.json": b"{}",
     "empty": b"",
     "media/a/b/c": b"x" * 512,
     "gateway.db": bytes(range(256)) * 3000,

@@ -1,10 +1,16 @@
 """Sealed files: what was written comes back, and nothing that was changed, cut or put together anew opens."""
 
 import io
+import re
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from description import DOCS
 
+from appliance.operations.archive import ArchiveWriter
 from appliance.operations.sealed_file import (
     MAGIC,
     PIECE,
@@ -131,3 +137,19 @@ def test_a_changed_header_does_not_open(at: int) -> None:
 def test_what_is_no_sealed_file_is_refused_at_once(file: bytes) -> None:
     with pytest.raises(NotSealed):
         opened(file)
+
+
+def test_the_documented_way_opens_it(tmp_path: Path) -> None:
+    program = re.findall(r"```python\n(.*?)```", (DOCS / "en" / "backup.md").read_text("utf-8"), re.S)[0]
+    content = content_of(2 * PIECE + 5)
+    with (tmp_path / "sealed").open("wb") as out:
+        writer = SealedWriter(out, PHRASE, QUICK)
+        archive = ArchiveWriter(writer, io.BytesIO())
+        archive.add("gateway.db", io.BytesIO(content), len(content), lambda _: None)
+        archive.finish()
+        writer.finish()
+    arguments = ["-c", program, "sealed", f" {PHRASE}\n", "archive.tar"]
+    subprocess.run([sys.executable, *arguments], cwd=tmp_path, check=True)
+    subprocess.run(["tar", "-xf", "archive.tar"], cwd=tmp_path, check=True)
+    subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    assert (tmp_path / "gateway.db").read_bytes() == content
