@@ -1,9 +1,12 @@
 """`wa-gateway user` beside the running gateway and without one."""
 
+import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import httpx
+import pytest
 from browser import Browser
 from running import PROGRAM, Running
 
@@ -113,3 +116,17 @@ def test_a_mistake_is_told_in_a_sentence(shared: Running) -> None:
     assert "at least 8" in refused(
         shared.data, "user", "create", "--email=x@example.test", "--password-stdin", typed="short\n"
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_what_root_makes_belongs_to_the_gateways_user() -> None:
+    nobody = 65_534
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name) / "data"
+        Path(name).chmod(0o755)
+        data.mkdir(mode=0o700)
+        os.chown(data, nobody, nobody)
+        assert len(create(data, "root@example.test", "--admin")) == 64
+        made = [path for path in data.rglob("*") if path.name != "control.sock"]
+        assert {path.stat().st_uid for path in made} == {nobody}
+        assert data / "gateway.db" in made
