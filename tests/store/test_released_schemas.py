@@ -10,7 +10,7 @@ import pytest
 from filled_shop import BUDI
 from hook import receiving
 from running import Account, until
-from store.released import DATA, Answered, ask, differences, fixture, opened, unpack
+from store.released import DATA, Answered, ask, differences, opened, unpack
 
 from appliance.store import migrate as migrating
 from appliance.store.database import StoreSettings
@@ -100,10 +100,6 @@ def test_a_difference_would_be_noticed() -> None:
         {"items": [{"id": "a", "n": 1}]},
     ):
         assert len(list(differences(old, new))) == 1
-
-
-def test_the_newest_schema_has_a_fixture() -> None:
-    assert fixture(migrations()[-1][0]).exists()
 
 
 def _are_as_before(account: Account, devices: list[Any]) -> bool:
