@@ -13,6 +13,7 @@ import httpx
 import pytest
 from browser import Browser
 from canaries import Cage, canary, files, sightings
+from commands import done
 from hook import Hook, receiving
 from loopback.patch import PATCH_REASON, can_patch
 from loopback.server import LoopbackServer
@@ -263,6 +264,10 @@ def finish(story: Story) -> None:
     for what in ("webhook header 200", "webhook header 500"):
         hook = story.hook if "200" in what else story.failing
         assert any(story.cage.secrets[what] in post.headers["authorization"] for post in hook.posts)
+    backup = story.gateway.data.with_name("backup")
+    phrase = {"WA_GATEWAY_BACKUP__PASSPHRASE": story.cage.secret("passphrase")}
+    done("backup", backup, "--data-dir", story.gateway.data, environment=phrase)
+    assert sightings(story.cage.secrets | story.cage.words, files([backup])) == []
     story.gateway.kill()
     story.search()  # the write-ahead log holds the newest pages now
     story.gateway.start()
