@@ -22,6 +22,7 @@ case ${1-} in -*) usage >&2 && exit 2 ;; esac
 cache=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/wa-gateway}
 root=$cache/debian-12-arm64
 packages=python3,python3-venv,libpython3.11,binutils,ca-certificates
+inside=(chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8)
 binfmt=/proc/sys/fs/binfmt_misc handler='' gateway=''
 
 # Undoes what this run has set up.
@@ -71,16 +72,12 @@ open_root() {
     done
 }
 
-inside() {
-    chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@"
-}
-
 install_packages() {
     .venv/bin/python3 packaging/locked.py requirements >"$root/build.lock.new"
     ! cmp -s -- "$root/build.lock.new" "$root/build.lock" || return 0
     say "installing $(grep -c == "$root/build.lock.new") locked packages"
-    [ -x "$root/venv/bin/pip" ] || inside python3 -m venv /venv
-    inside /venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r /build.lock.new
+    [ -x "$root/venv/bin/pip" ] || "${inside[@]}" python3 -m venv /venv
+    "${inside[@]}" /venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r /build.lock.new
     mv -- "$root/build.lock.new" "$root/build.lock"
 }
 
@@ -90,7 +87,7 @@ build() {
     mkdir -- "$root/src"
     git archive HEAD | tar --extract --directory "$root/src"
     ln -s /venv "$root/src/.venv"
-    inside SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" /src/packaging/build.sh
+    "${inside[@]}" SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" /src/packaging/build.sh
 }
 
 # Unpacks the tarball as its owner would, starts the gateway and talks to it from outside the root.
@@ -98,11 +95,11 @@ try_it() {
     rm -rf -- "$root/tried"
     mkdir -- "$root/tried"
     tar --extract --strip-components 1 --directory "$root/tried" --file "$root"/src/packaging/dist/wa-gateway-*-linux-aarch64.tar.gz
-    inside uname -srm >&2
+    "${inside[@]}" uname -srm >&2
     local port key before=$SECONDS
     port=$(.venv/bin/python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
     say "starting it on port $port"
-    inside /tried/wa-gateway serve --data-dir /tried/data --set "server.port=$port" >"$cache/gateway.log" 2>&1 &
+    "${inside[@]}" /tried/wa-gateway serve --data-dir /tried/data --set "server.port=$port" >"$cache/gateway.log" 2>&1 &
     gateway=$!
     until curl --silent --fail --output /dev/null "http://127.0.0.1:$port/readyz"; do
         kill -0 "$gateway" 2>/dev/null || die "the gateway ended: $(tail -n 5 -- "$cache/gateway.log")"
@@ -110,7 +107,7 @@ try_it() {
         sleep 0.2
     done
     say "ready after $((SECONDS - before)) s"
-    key=$(printf 'a long password\n' | inside /tried/wa-gateway user create --data-dir /tried/data \
+    key=$(printf 'a long password\n' | "${inside[@]}" /tried/wa-gateway user create --data-dir /tried/data \
         --email smoke@example.test --password-stdin)
     .venv/bin/python3 packaging/smoke.py --wait 120 "http://127.0.0.1:$port" <<<"$key"
     kill -TERM "$gateway"

@@ -6,23 +6,19 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 usage() {
     cat <<'END'
-Usage: packaging/build.sh [--onefile] [--check]
+Usage: packaging/build.sh [--onefile]
 
 --onefile   also make a single executable that unpacks itself into the folder for temporary files at each start
---check     build everything a second time, elsewhere, and fail unless it is the same byte for byte
 END
 }
 
 die() { echo "build.sh: $*" >&2 && exit 1; }
 
-onefile=no check=no
-for option in "$@"; do
-    case $option in
-        --onefile) onefile=yes ;;
-        --check) check=yes ;;
-        *) usage >&2 && exit 2 ;;
-    esac
-done
+case $* in
+    '') onefile=no ;;
+    --onefile) onefile=yes ;;
+    *) usage >&2 && exit 2 ;;
+esac
 
 python=$PWD/.venv/bin/python3
 work=$PWD/packaging/build dist=$PWD/packaging/dist
@@ -42,42 +38,28 @@ export PYTHONNODEBUGRANGES=1 PYTHONHASHSEED=1 LC_ALL=C.UTF-8
 export SOURCE_DATE_EPOCH
 umask 022
 
-# Makes the folder $1/dist/wa-gateway, its tarball and with --onefile the executable in $1.
-make() {
-    local into=$1 made=$1/dist/wa-gateway spec_options=()
-    [ "$onefile" = no ] || spec_options=(-- --onefile)
-    rm -rf -- "$into/work" "$into/dist"
-    "$python" -m PyInstaller --noconfirm --log-level WARN --workpath "$into/work" --distpath "$into/dist" \
-        packaging/appliance.spec "${spec_options[@]}"
-    version=$("$made/wa-gateway" version)
-    version=${version##* }
-    name=wa-gateway-$version-linux-$(uname -m)
-    printf '%s\n' "$version" >"$made/VERSION"
-    cp -- LICENSE config.example.toml packaging/upgrade.sh packaging/health.sh "$made/"
-    cp -- packaging/appliance.sh "$made/install.sh"
-    cp -- packaging/appliance.service "$made/wa-gateway.service"
-    cp -r -- packaging/monitoring "$made/"
-    PYTHONPATH=$PWD "$python" packaging/papers.py "$into/work/appliance/contents.json" "$made"
-    touch -d "@$began" -- "$made/wa-gateway"
-    tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" --format=gnu \
-        --mode=u=rwX,go=rX --directory "$into/dist" --transform "s,^wa-gateway,$name," wa-gateway |
-        gzip --no-name -6 >"$into/$name.tar.gz"
-    [ "$onefile" = no ] || mv -- "$into/dist/wa-gateway-onefile" "$into/$name"
-}
+made=$work/dist/wa-gateway spec_options=()
+[ "$onefile" = no ] || spec_options=(-- --onefile)
+rm -rf -- "$work/work" "$work/dist"
+"$python" -m PyInstaller --noconfirm --log-level WARN --workpath "$work/work" --distpath "$work/dist" \
+    packaging/appliance.spec "${spec_options[@]}"
+version=$("$made/wa-gateway" version)
+version=${version##* }
+name=wa-gateway-$version-linux-$(uname -m)
+printf '%s\n' "$version" >"$made/VERSION"
+cp -- LICENSE config.example.toml packaging/upgrade.sh packaging/health.sh "$made/"
+cp -- packaging/appliance.sh "$made/install.sh"
+cp -- packaging/appliance.service "$made/wa-gateway.service"
+PYTHONPATH=$PWD "$python" packaging/papers.py "$work/work/appliance/contents.json" "$made"
+touch -d "@$began" -- "$made/wa-gateway"
 
-make "$work"
-if [ "$check" = yes ]; then
-    again=$(mktemp -d "$work/again.XXXXXX")
-    trap 'rm -rf -- "$again"' EXIT
-    make "$again"
-    cmp -- "$work/$name.tar.gz" "$again/$name.tar.gz" || die "two builds differ"
-    [ "$onefile" = no ] || cmp -- "$work/$name" "$again/$name" || die "two builds of the single executable differ"
-    echo "two builds are the same, byte for byte"
-fi
+tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" --format=gnu \
+    --mode=u=rwX,go=rX --directory "$work/dist" --transform "s,^wa-gateway,$name," wa-gateway |
+    gzip --no-name -6 >"$work/$name.tar.gz"
 
 rm -rf -- "$dist/wa-gateway"
-mv -- "$work/dist/wa-gateway" "$dist/wa-gateway"
+mv -- "$made" "$dist/wa-gateway"
 mv -- "$work/$name.tar.gz" "$dist/"
-[ "$onefile" = no ] || mv -- "$work/$name" "$dist/"
+[ "$onefile" = no ] || mv -- "$work/dist/wa-gateway-onefile" "$dist/$name"
 (cd -- "$dist" && sha256sum -- wa-gateway-*-linux-* >SHA256SUMS.new && mv -- SHA256SUMS.new SHA256SUMS)
 du -sh -- "$dist/wa-gateway" "$dist/$name"*

@@ -89,10 +89,10 @@ def test_a_file_without_a_module_list_is_refused(tmp_path: Path) -> None:
     assert "ValueError: other.so has no build information that can be read" in found.stderr
 
 
-@pytest.mark.parametrize("script", ["build.sh", "build-arm64.sh"])
+@pytest.mark.parametrize("script", ["build.sh", "build-arm64.sh", "check-reproducible.sh"])
 def test_a_wrong_option_is_refused_before_anything_is_done(script: str) -> None:
     found = subprocess.run(
         [PACKAGING / script, "--nonsense"], capture_output=True, text=True, timeout=20, check=False
     )
     assert found.returncode == 2
-    assert found.stderr.startswith(f"Usage: packaging/{script} ")
+    assert found.stderr.startswith(f"Usage: packaging/{script}")
