@@ -102,7 +102,8 @@ file = LogFile(Path(sys.argv[1]), 1, 1)
 file.setFormatter(JsonLines())
 for number in range(40):
     file.emit(logging.LogRecord("appliance.test", logging.INFO, "", 0, f"e{number}", None, None))
-file.flush()
+    if number in (30, 39):
+        file.flush()
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 while True:
     file.emit(logging.LogRecord("appliance.test", logging.INFO, "", 0, "again", None, None))
