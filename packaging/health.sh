@@ -54,9 +54,9 @@ is_healthy() {
             starting=no deadline=$(($(date +%s) + health_s))
         fi
         if has_ended || [ "$(date +%s)" -ge "$deadline" ]; then return 1; fi
-        sleep 0.5
+        sleep 1
     done
-    sleep 3
+    sleep 2
     ! has_ended && is_ready
 }
 
