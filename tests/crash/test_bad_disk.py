@@ -1,6 +1,7 @@
 """R8: a full or failing disk costs the requests of that time and nothing else; no success is ever false."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import time
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from crash import vfs
-from crash.bad_disk import PROGRAM, Books, Clients, Switch, faults, recovered, repeat_refused
+from crash.bad_disk import ECHO, PROGRAM, Books, Clients, Switch, faults, recovered, repeat_refused
 from crash.fault_main import Badness
 from hook import Hook, receiving
 from running import Account, Running, until
 
 BAD_S = 1.0
+MIB = 1024 * 1024
 SETTINGS = {"limits.messages_per_minute": 0, "webhooks.allow": ["loopback"]}
 FULL = Badness(write="full", room=200_000)
 BROKEN, UNSYNCED, SLOW = Badness(write="broken"), Badness(sync=True), Badness(sync_s=2.0)
@@ -163,6 +165,25 @@ def test_a_truly_full_disk_refuses_sends_and_takes_them_again_once_there_is_room
         took_s = recovered(gateway, patient.account, patient.device_id, "after")
         print(f"{_refusals(patient.books, began)} refused, recovered after {took_s:.2f} s")
         patient.proven()
+    finally:
+        gateway.close()
+        gateway.stop()
+
+
+def test_a_start_on_a_disk_that_is_nearly_full_refuses_sends_until_there_is_room(small_disk: Path) -> None:
+    filler = small_disk / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(small_disk).free - 20 * MIB)
+    gateway = Running(small_disk / "data", SETTINGS).start()
+    try:
+        account = gateway.account()
+        device_id = account.device()
+        body = {"deviceId": device_id, "to": ECHO, "text": "Is there room?"}
+        account.refused(507, "storage_full", "POST", "/messages/send-text", body)
+        account.ok("POST", f"/devices/{device_id}/sandbox/receive", {"text": "This comes in all the same"})
+        filler.unlink()
+        until("room", lambda: account.http.post("/messages/send-text", json=body).is_success, 30)
+        assert gateway.stop() == 0
     finally:
         gateway.close()
         gateway.stop()
