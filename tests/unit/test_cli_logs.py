@@ -64,16 +64,18 @@ def test_following_misses_nothing_when_files_are_renamed(log: LogFile) -> None:
         assert following.stdout is not None
         reader = threading.Thread(target=lambda: seen.extend(following.stdout or ()))
         reader.start()
-        until("the first line", lambda: len(seen) == 1, 30)
-        for number in range(1, 1500):
-            log.emit(record(number))
-            if number % 100 == 0:
-                log.flush()
-                until("what was written", lambda: len(seen) > number, 30)  # noqa: B023
-        log.flush()
-        until("the last line", lambda: len(seen) == 1500, 30)
-        following.terminate()
-        reader.join()
+        try:
+            until("the first line", lambda: len(seen) == 1, 30)
+            for number in range(1, 1500):
+                log.emit(record(number))
+                if number % 100 == 0:
+                    log.flush()
+                    until("what was written", lambda: len(seen) > number, 30)  # noqa: B023
+            log.flush()
+            until("the last line", lambda: len(seen) == 1500, 30)
+        finally:
+            following.terminate()
+            reader.join()
     assert numbers([line.rstrip() for line in seen]) == list(range(1500))
 
 
