@@ -36,10 +36,10 @@ class Progress:
 
     def finish(self) -> None:
         """It is done; on a terminal the line stays as it is."""
+        self._total = self._total and self._done
         if self._is_live:
             self._rewrite()
-            self._out.write("\n")
-            self._out.flush()
+            self._line("")
 
     def _state(self) -> str:
         share = f" {min(100, self._done * 100 // self._total)} %" if self._total else ""

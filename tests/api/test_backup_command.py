@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import os
+import pty
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -347,3 +349,33 @@ def test_root_restores_and_backs_up_for_the_gateways_own_user(shop: Shop, tmp_pa
     found = [data, *data.rglob("*")]
     assert len(found) > 10
     assert {(path.stat().st_uid, path.stat().st_gid) for path in found} == {(12345, 12346)}
+
+
+def typed(answers: list[str], *arguments: Any) -> tuple[int, str]:
+    """The command at a terminal where each question gets the next answer: its exit code, what was shown."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "appliance", *map(str, arguments)])
+    shown = ""
+    waiting = list(answers)
+    with contextlib.suppress(OSError), os.fdopen(terminal, "r+b", buffering=0) as end:
+        while part := end.read(4096):
+            shown += part.decode()
+            if waiting and shown.rstrip(" ").endswith(":"):
+                end.write(waiting.pop(0).encode() + b"\n")
+                shown += "\n"
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
+
+
+def test_at_a_terminal_the_passphrase_is_asked_for_twice_and_never_shown(shop: Shop, tmp_path: Path) -> None:
+    options = ("backup", tmp_path / "b", "--data-dir", shop.data)
+    code, shown = typed([PHRASE, "another one"], *options)
+    assert code == 1
+    assert "the two are not the same" in shown
+    code, shown = typed([PHRASE, PHRASE], *options)
+    assert code == 0
+    assert PHRASE not in shown
+    assert "100 %" in shown
+    assert "The backup is whole" in done(
+        "restore", tmp_path / "b", "--data-dir", shop.data, "--passphrase-file", shop.phrase, "--rehearse"
+    )
