@@ -82,12 +82,14 @@ install_packages() {
 }
 
 build() {
-    say "building commit $(git rev-parse --short HEAD)"
+    local commit
+    commit=$(git rev-parse --short HEAD)
+    say "building commit $commit"
     rm -rf -- "$root/src"
     mkdir -- "$root/src"
-    git archive HEAD | tar --extract --directory "$root/src"
+    git archive "$commit" | tar --extract --directory "$root/src"
     ln -s /venv "$root/src/.venv"
-    "${inside[@]}" SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" /src/packaging/build.sh
+    "${inside[@]}" SOURCE_DATE_EPOCH="$(git log -1 --format=%ct "$commit")" /src/packaging/build.sh
 }
 
 # Unpacks the tarball as its owner would, starts the gateway and talks to it from outside the root.

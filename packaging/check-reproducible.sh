@@ -8,12 +8,13 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 checkout=$PWD
 place=$(mktemp -d)
 trap 'rm -rf -- "$place"' EXIT
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+commit=$(git rev-parse --short HEAD)
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct "$commit")
 export SOURCE_DATE_EPOCH
 
 build_in() {
     mkdir -p -- "$1"
-    git archive HEAD | tar --extract --directory "$1"
+    git archive "$commit" | tar --extract --directory "$1"
     ln -s -- "$checkout/.venv" "$1/.venv"
     # A cache of stripped files of its own: one build must not take what the other made.
     PYINSTALLER_CONFIG_DIR=$1/cache "$1/packaging/build.sh" --onefile >"$1.log" 2>&1 || { cat -- "$1.log" >&2 && false; }
@@ -29,4 +30,4 @@ cmp -- "$place/one/packaging/dist/SHA256SUMS" "$place/elsewhere/two/packaging/di
     diff -rq -- "$place/one/packaging/dist/wa-gateway" "$place/elsewhere/two/packaging/dist/wa-gateway" >&2 || true
     exit 1
 }
-echo "two builds of $(git rev-parse --short HEAD) are the same, byte for byte"
+echo "two builds of $commit are the same, byte for byte"
