@@ -38,14 +38,13 @@ class Docs:
 
     def show(self, request: AnyRequest, template: str, *, status: int = 200, **values: Any) -> Response[str]:
         language, cookies = self.language(request)
-        titles = self.manual.titles(language)
         html = self._assets.render(
             template,
             language,
             version=__version__,
             here="docs",
             theme=request.cookies.get(THEME_COOKIE, ""),
-            titles=titles,
+            contents=self.manual.contents(language),
             **values,
         )
         links = {"Link": problems.HELP_LINK} if status == 404 else {}

@@ -17,31 +17,18 @@ from appliance.api.docs_reference import reference
 from appliance.assets import DEFAULT_LANGUAGE
 
 ADDRESS = "https://wa.example.com"
-NAMES = (
-    "index",
-    "quickstart",
-    "sending",
-    "webhooks",
-    "events",
-    "reading",
-    "rate-limits",
-    "sandbox",
-    "about",
-    "reliability",
-    "install",
-    "configuration",
-    "commands",
-    "backup",
-    "upgrading",
-    "monitoring",
-    "logs",
-    "errors",
-    "decisions",
-    "changelog",
-)
-"""The pages in the order in which they are read."""
+CHAPTERS = {
+    "using": (
+        *("index", "quickstart", "sending", "webhooks", "events"),
+        *("reading", "rate-limits", "sandbox", "errors"),
+    ),
+    "running": ("install", "configuration", "commands", "backup", "upgrading", "monitoring", "logs"),
+    "knowing": ("about", "reliability", "decisions", "changelog"),
+}
+"""The pages by what their readers want, each chapter in the order in which it is read."""
+NAMES = tuple(name for names in CHAPTERS.values() for name in names)
 
-_NOT_IN_ONE_FILE = {"index", "errors", "monitoring", "logs"}
+_NOT_IN_ONE_FILE = {"index", "errors"}
 _HEADING = re.compile(r"^(#{1,4}) ", re.MULTILINE)
 _SAMPLES = re.compile(r"^```samples\n([\w-]+)\n```$", re.MULTILINE)
 
@@ -97,16 +84,21 @@ class Manual:
             self._pages[language, name] = self._rendered(name, self.source(language, name))
         return self._pages[language, name]
 
-    def titles(self, language: str) -> list[Section]:
-        """Every page's name and title, for finding one's way."""
-        sources = ((name, self.source(language, name)) for name in NAMES)
-        return [Section(name, source.partition("\n")[0].removeprefix("# ")) for name, source in sources]
+    def contents(self, language: str) -> dict[str, list[Section]]:
+        """Every page's name and title by chapter, for finding one's way."""
+        return {
+            chapter: [Section(name, self._title(language, name)) for name in names]
+            for chapter, names in CHAPTERS.items()
+        }
 
     def source(self, language: str, name: str) -> str:
         """The page as Markdown, with the samples that it names."""
         places = (self._folder / language, self._folder / DEFAULT_LANGUAGE, self._folder)
         file = next(place / f"{name}.md" for place in places if (place / f"{name}.md").is_file())
         return _SAMPLES.sub(lambda found: self._sample(found[1]), file.read_text("utf-8"))
+
+    def _title(self, language: str, name: str) -> str:
+        return self.source(language, name).partition("\n")[0].removeprefix("# ")
 
     def introduction(self, language: str) -> str:
         """What stands above the list of errors, as HTML."""
