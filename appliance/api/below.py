@@ -11,7 +11,7 @@ PREFIX = "/api"
 class BelowApi:
     """Hands requests to `app`, those below /api as if it were mounted there (`root_path` of ASGI).
 
-    A second router would cost 2 MiB and an eighth of the start. Only addresses that begin like one of
+    A second router would cost a MiB, and time at every start. Only addresses that begin like one of
     `handlers`' are meant: what answers at the root alone, or below /api alone, goes on doing so.
     """
 
