@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import termios
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,20 @@ NOWHERE = "http://10.9.9.9:8080/hook"
 class Told:
     """A gateway with a configuration file, and the ways to change it."""
 
-    def __init__(self, file: Path, start: Callable[..., Running], **options: Any) -> None:
-        self.file = file
+    def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
+        self.file = folder / "config.toml"
         self.write(FIRST)
-        self.gateway = start(config=file, **options)
+        self.gateway = Running(folder / "data", config=self.file, environment=environment).start()
+        self._before = 0
+
+    def begin_again(self) -> None:
+        """As at the start; what was logged before is forgotten."""
+        self.write(FIRST)
+        self.hang_up()
+        self._before = len(self.gateway.logged())
+
+    def logged(self) -> str:
+        return self.gateway.logged()[self._before :]
 
     def write(self, settings: dict[str, dict[str, Any]], **more: dict[str, Any]) -> None:
         merged = {name: settings.get(name, {}) | more.get(name, {}) for name in {*settings, *more}}
@@ -52,13 +63,27 @@ class Told:
         return self.told()[-1]
 
     def told(self) -> list[dict[str, Any]]:
-        lines = self.gateway.logged().splitlines()
+        lines = self.logged().splitlines()
         return [json.loads(line) for line in lines if '"config_re' in line]
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    told = Told(tmp_path_factory.mktemp("reload"))
+    yield told
+    told.gateway.close()
+    assert told.gateway.stop() == 0
+
+
 @pytest.fixture
-def told(tmp_path: Path, start: Callable[..., Running]) -> Told:
-    return Told(tmp_path / "config.toml", start)
+def told(running: Told) -> Told:
+    running.begin_again()
+    return running
+
+
+@pytest.fixture
+def email() -> str:
+    return f"{time.time_ns()}@example.test"
 
 
 @contextmanager
@@ -116,9 +141,8 @@ def test_what_can_change_changes_and_the_rest_waits(told: Told) -> None:
     assert sorted(told.told()[-1]["waiting"]) == ["engine.proxy", "store.cache_mib"]
 
 
-def test_what_cannot_be_used_changes_nothing_and_is_told(told: Told) -> None:
-    with signed_in(told.gateway, "admin@example.test", admin=True) as admin:
-        assert "config_re" not in told.gateway.logged()
+def test_what_cannot_be_used_changes_nothing_and_is_told(told: Told, email: str) -> None:
+    with signed_in(told.gateway, email, admin=True) as admin:
         told.write(FIRST, limits={"messages_per_minute": 7, "message_per_minute": 8})
         line = told.hang_up()
         assert (line["event"], line["level"]) == ("config_refused", "error")
@@ -129,10 +153,10 @@ def test_what_cannot_be_used_changes_nothing_and_is_told(told: Told) -> None:
         assert "limits.message_per_minute" in page
 
 
-def test_an_administrator_reloads_in_the_dashboard(told: Told) -> None:
+def test_an_administrator_reloads_in_the_dashboard(told: Told, email: str) -> None:
     with (
-        signed_in(told.gateway, "admin@example.test", admin=True) as admin,
-        signed_in(told.gateway, "somebody@example.test", admin=False) as somebody,
+        signed_in(told.gateway, email, admin=True) as admin,
+        signed_in(told.gateway, f"not-{email}", admin=False) as somebody,
     ):
         told.write(FIRST, limits={"messages_per_minute": 7}, store={"cache_mib": 9})
         somebody.see("/dashboard")
@@ -152,7 +176,7 @@ def test_the_log_moves_and_is_opened_again(told: Told, tmp_path: Path) -> None:
     told.write(FIRST, logs={"file": str(log), "level": "debug"})
     os.kill(told.gateway.process.pid, signal.SIGHUP)
     until("line in the file", lambda: log.exists() and "config_reloaded" in log.read_text())
-    assert "config_reloaded" not in told.gateway.logged()
+    assert "config_reloaded" not in told.logged()
     log.rename(tmp_path / "moved.log")
     os.kill(told.gateway.process.pid, signal.SIGHUP)
     until("line in the new file", lambda: log.exists() and "config_reloaded" in log.read_text())
@@ -164,15 +188,16 @@ def test_the_log_moves_and_is_opened_again(told: Told, tmp_path: Path) -> None:
     assert limits_of(told.gateway.account()) == 30
 
 
-def test_systemd_is_told_of_a_reload(tmp_path: Path, start: Callable[..., Running]) -> None:
+def test_systemd_is_told_of_a_reload(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
         notified.settimeout(20)
-        told = Told(tmp_path / "c.toml", start, environment={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        told = Told(tmp_path, {"NOTIFY_SOCKET": str(tmp_path / "notify")})
         assert notified.recv(100) == b"READY=1"
         told.hang_up()
         assert notified.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
         assert notified.recv(100) == b"READY=1"
+        assert told.gateway.stop() == 0
 
 
 def test_the_end_of_its_terminal_stops_it(tmp_path: Path) -> None:

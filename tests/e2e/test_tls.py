@@ -6,14 +6,14 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from pairs import HERE, pair
-from running import Running, until
+from running import Running, running, until
 from sse import following
 
 
@@ -30,14 +30,22 @@ def hang_up(gateway: Running) -> None:
     os.kill(gateway.process.pid, signal.SIGHUP)
 
 
-@pytest.fixture
-def serving(tmp_path: Path, start: Callable[..., Running]) -> Running:
-    certificate, key = pair(tmp_path / "tls")
-    return start(settings={"tls.certificate": str(certificate), "tls.key": str(key)})
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the certificate and the key are."""
+    return tmp_path_factory.mktemp("tls")
 
 
-def test_https_is_spoken_and_nothing_older(serving: Running, tmp_path: Path) -> None:
-    trust = trusting(tmp_path / "tls/certificate.pem")
+@pytest.fixture(scope="module")
+def serving(folder: Path) -> Iterator[Running]:
+    certificate, key = pair(folder)
+    named = {"tls.certificate": str(certificate), "tls.key": str(key)}
+    with running(folder / "data", settings=named) as gateway:
+        yield gateway
+
+
+def test_https_is_spoken_and_nothing_older(serving: Running, folder: Path) -> None:
+    trust = trusting(folder / "certificate.pem")
     with httpx.Client(base_url=serving.url, verify=trust) as browser:
         login = browser.get("/login")
         assert login.status_code == 200
@@ -78,37 +86,35 @@ def test_https_is_spoken_and_nothing_older(serving: Running, tmp_path: Path) -> 
 
 
 def test_the_certificate_is_swapped_while_requests_and_streams_are_open(
-    serving: Running, tmp_path: Path
+    serving: Running, folder: Path
 ) -> None:
     account = serving.account()
     account.http = httpx.Client(
         base_url=serving.url,
         headers={"X-API-Key": account.key},
-        verify=trusting(tmp_path / "tls/certificate.pem"),
+        verify=trusting(folder / "certificate.pem"),
         timeout=30,
     )
     first = shown(serving)
     device = account.device()
     with following(account.http, f"/devices/{device}/events") as stream:
         assert stream.next().name == "status"
-        pair(tmp_path / "tls")
+        pair(folder)
         hang_up(serving)
         until("another certificate", lambda: shown(serving) != first)
         # The stream ends, for the browser to open it anew.
         with pytest.raises(StopIteration):
             stream.next("never")
     until("word of it", lambda: '"certificate_replaced"' in serving.logged())
-    renewed = trusting(tmp_path / "tls/certificate.pem")
+    renewed = trusting(folder / "certificate.pem")
     for _ in range(20):
         assert httpx.get(f"{serving.url}/healthz", verify=renewed).status_code == 200
     account.http.close()
 
 
-def test_files_that_cannot_be_used_are_refused_and_the_old_ones_stay(
-    serving: Running, tmp_path: Path
-) -> None:
+def test_files_that_cannot_be_used_are_refused_and_the_old_ones_stay(serving: Running, folder: Path) -> None:
     first = shown(serving)
-    (tmp_path / "tls/key.pem").write_bytes(pair(tmp_path / "another")[1].read_bytes())
+    (folder / "key.pem").write_bytes(pair(folder / "another")[1].read_bytes())
     hang_up(serving)
     until("refusal", lambda: '"config_refused"' in serving.logged())
     assert "tls.key" in serving.logged()
