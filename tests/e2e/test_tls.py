@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from exposition import Scrape
 from pairs import HERE, pair
 from running import Running, running, until
 from sse import following
@@ -171,3 +172,6 @@ def test_a_certificate_that_ends_soon_is_told(tmp_path: Path, start: Callable[..
     assert told["status"] == "degraded"
     assert told["certificate"]["isWell"] is False
     assert told["certificate"]["expiresAt"] > time.time() * 1000
+    figures = Scrape(httpx.get(f"{gateway.url}/metrics", verify=trusting(certificate)).text)
+    ends_at = figures.value("wa_gateway_certificate_until_timestamp_seconds")
+    assert ends_at == told["certificate"]["expiresAt"] / 1000
