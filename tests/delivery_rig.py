@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import messages_of as rows
 from clock import HandClock
 
 from appliance.gateway.deliveries import DeliveryWorker
@@ -26,21 +27,6 @@ from appliance.store.database import Database, StoreSettings, Transaction
 from appliance.store.migrate import migrate
 
 
-def owner() -> Account:
-    """An account that nobody can log in to."""
-    return Account(
-        id=new_id(),
-        email="owner@example.org",
-        name="Owner",
-        role="admin",
-        password_hash="",
-        key_hash=b"",
-        key_sealed=b"",
-        key_rotated_at=0,
-        created_at=0,
-    )
-
-
 class Rig:
     """Account, device, event log, endpoints and a delivery worker. Use it as `async with`."""
 
@@ -58,7 +44,7 @@ class Rig:
         self.private_allowed = True
         self._with_worker = worker
         self._total_timeout_s = total_timeout_s
-        self.account = account or owner()
+        self.account = account or rows.account("owner@example.org")
         self.device = self._device("One")
 
     def _device(self, name: str) -> Device:

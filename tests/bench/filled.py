@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+from messages_of import told
 
-from appliance.model.event import Event, EventType, envelope_head
+from appliance.model.event import EventType, envelope_head
 from appliance.model.ids import new_id
 from appliance.model.message import Message, MessageStatus
 from appliance.model.webhook import Attempt, Delivery, DeliveryStatus
@@ -121,16 +122,7 @@ class Filler:
         head = envelope_head(EventType.MESSAGE_RECEIVED, message.created_at)
         body = head + msgspec.json.encode(data | {"content": msgspec.Raw(message.content)}) + b"}"
         at, number = message.created_at, self._event_no
-        told = Event(
-            no=number,
-            account_id=message.account_id,
-            device_id=message.device_id,
-            type=EventType.MESSAGE_RECEIVED,
-            body=body,
-            crc=events.crc(body),
-            created_at=at,
-        )
-        events.insert(tx, told)
+        events.insert(tx, told(message.account_id, message.device_id, number, at, body))
         delivery = Delivery(
             id=new_id(),
             account_id=message.account_id,

@@ -1,59 +1,16 @@
 """Conversations: newest first, each with its newest message, whatever happens to the messages."""
 
 import random
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
-import pytest
+from messages_of import newcomer, phone
 
-from appliance.model.account import Account
-from appliance.model.device import Device, DeviceStatus
+from appliance.model.device import Device
 from appliance.model.ids import new_id
 from appliance.model.message import Message
-from appliance.store import accounts, chats, devices, expiry, messages
-from appliance.store.database import Database, StoreSettings, Transaction
-from appliance.store.migrate import migrate
+from appliance.store import chats, devices, expiry, messages
+from appliance.store.database import Database, Transaction
 from appliance.store.query import Query, count
-
-
-@pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    path = tmp_path / "gateway.db"
-    migrate(path, StoreSettings())
-    database = Database(path, StoreSettings())
-    await database.open()
-    yield database
-    await database.close()
-
-
-def owner(tx: Transaction, email: str = "a@example.test") -> Account:
-    account = Account(
-        id=new_id(),
-        email=email,
-        name="A",
-        role="user",
-        password_hash="x",
-        key_hash=email.encode(),
-        key_sealed=b"s",
-        key_rotated_at=0,
-        created_at=0,
-    )
-    accounts.insert(tx, account)
-    return account
-
-
-def phone(tx: Transaction, account: Account) -> Device:
-    device = Device(
-        id=new_id(),
-        account_id=account.id,
-        name="d",
-        sandbox=True,
-        status=DeviceStatus.CONNECTED,
-        created_at=0,
-    )
-    devices.insert(tx, device)
-    return device
 
 
 def message(device: Device, chat: str, text: str = "x", at: int = 1) -> Message:
@@ -77,9 +34,9 @@ async def listed(db: Database, device: Device, *, only: bool = True) -> list[tup
 
 
 async def test_the_chat_written_in_last_comes_first(db: Database) -> None:
-    account = await db.transaction(owner)
-    one = await db.transaction(lambda tx: phone(tx, account))
-    two = await db.transaction(lambda tx: phone(tx, account))
+    account = await db.transaction(newcomer)
+    one = await db.transaction(lambda tx: phone(tx, account.id))
+    two = await db.transaction(lambda tx: phone(tx, account.id))
     for device, chat, text in ((one, "a", "1"), (one, "b", "2"), (two, "a", "3"), (one, "a", "4" * 500)):
         await db.transaction(partial(messages.insert, message=message(device, chat, text)))
     assert await listed(db, one) == [("a", "4" * chats.EXCERPT), ("b", "2")]
@@ -90,9 +47,9 @@ async def test_the_chat_written_in_last_comes_first(db: Database) -> None:
 
 
 async def test_another_account_sees_nothing(db: Database) -> None:
-    account = await db.transaction(owner)
-    stranger = await db.transaction(lambda tx: owner(tx, "b@example.test"))
-    device = await db.transaction(lambda tx: phone(tx, account))
+    account = await db.transaction(newcomer)
+    stranger = await db.transaction(lambda tx: newcomer(tx, "b@example.test"))
+    device = await db.transaction(lambda tx: phone(tx, account.id))
     await db.transaction(lambda tx: messages.insert(tx, message(device, "a")))
     assert await db.reader.all(chats.page(stranger.id, device.id, None, 10)) == []
     assert await db.reader.one(chats.of(stranger.id, device.id, "a")) is None
@@ -100,8 +57,8 @@ async def test_another_account_sees_nothing(db: Database) -> None:
 
 
 async def test_a_groups_subject_is_its_name_and_else_what_the_other_side_calls_itself(db: Database) -> None:
-    account = await db.transaction(owner)
-    device = await db.transaction(lambda tx: phone(tx, account))
+    account = await db.transaction(newcomer)
+    device = await db.transaction(lambda tx: phone(tx, account.id))
 
     def fill(tx: Transaction) -> None:
         for chat in ("1@s.whatsapp.net", "2@g.us", "3@s.whatsapp.net"):
@@ -115,8 +72,8 @@ async def test_a_groups_subject_is_its_name_and_else_what_the_other_side_calls_i
 
 
 async def test_a_repeated_message_does_not_move_its_chat(db: Database) -> None:
-    account = await db.transaction(owner)
-    device = await db.transaction(lambda tx: phone(tx, account))
+    account = await db.transaction(newcomer)
+    device = await db.transaction(lambda tx: phone(tx, account.id))
     twice = message(device, "a")
     assert await db.transaction(lambda tx: messages.insert_once(tx, twice))
     await db.transaction(lambda tx: messages.insert_once(tx, message(device, "b")))
@@ -127,8 +84,8 @@ async def test_a_repeated_message_does_not_move_its_chat(db: Database) -> None:
 
 
 async def test_chats_follow_whatever_happens_to_messages(db: Database) -> None:
-    account = await db.transaction(owner)
-    device = await db.transaction(lambda tx: phone(tx, account))
+    account = await db.transaction(newcomer)
+    device = await db.transaction(lambda tx: phone(tx, account.id))
     chance = random.Random(7)
     newest = Query(
         "SELECT chat, max(no) FROM messages GROUP BY chat ORDER BY 2 DESC", (), lambda row: (row[0], row[1])

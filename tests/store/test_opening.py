@@ -289,15 +289,21 @@ def test_a_suspected_file_is_checked_whole_and_its_searches_built_anew(database:
     ]
 
 
+def log_of_changes(database: Path) -> tuple[bytearray, bytes]:
+    """The log and its index as a few commits leave them, before they are closed away."""
+    with contextlib.closing(connect(database, SETTINGS)) as connection:
+        for n in range(20):
+            connection.execute("UPDATE accounts SET name = ?", (f"name {n}",))
+        files = (database.with_name(f"gateway.db-{end}").read_bytes() for end in ("wal", "shm"))
+        return bytearray(next(files)), next(files)
+
+
 def test_a_hole_in_the_log_is_said_and_the_log_is_kept(
     database: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     opening.begun(database)
     log_file = database.with_name("gateway.db-wal")
-    with contextlib.closing(connect(database, SETTINGS)) as connection:
-        for n in range(20):
-            connection.execute("UPDATE accounts SET name = ?", (f"name {n}",))
-        data = bytearray(log_file.read_bytes())
+    data, _ = log_of_changes(database)
     data[len(data) // 2] ^= 0xFF
     log_file.write_bytes(data)
     opened = opening.prepare(database, SETTINGS)
@@ -314,10 +320,7 @@ def test_a_hole_in_the_log_is_said_and_the_log_is_kept(
 def test_a_log_that_lost_its_end_is_known_by_its_index(database: Path) -> None:
     opening.begun(database)
     log_file, index = database.with_name("gateway.db-wal"), database.with_name("gateway.db-shm")
-    with contextlib.closing(connect(database, SETTINGS)) as connection:
-        for n in range(20):
-            connection.execute("UPDATE accounts SET name = ?", (f"name {n}",))
-        data, counted = log_file.read_bytes(), index.read_bytes()
+    data, counted = log_of_changes(database)
     log_file.write_bytes(data)
     index.write_bytes(counted)
     assert opening.prepare(database, SETTINGS).recovery is None
@@ -333,10 +336,7 @@ def test_a_log_whose_last_commit_was_cut_off_is_nothing_special(
 ) -> None:
     opening.begun(database)
     log_file = database.with_name("gateway.db-wal")
-    with contextlib.closing(connect(database, SETTINGS)) as connection:
-        for n in range(20):
-            connection.execute("UPDATE accounts SET name = ?", (f"name {n}",))
-        data = bytearray(log_file.read_bytes())
+    data, _ = log_of_changes(database)
     for cut in (data[:-100], data[:-50] + bytes(50)):
         log_file.write_bytes(cut)
         assert opening.prepare(database, SETTINGS).recovery is None

@@ -1,11 +1,8 @@
 """Removal: what is deleted is found by nobody from then on, and its rows go a few at a time, whatever comes
 between."""
 
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
-import pytest
 from messages_of import message, owner
 
 from appliance.gateway.removal import Removal
@@ -25,10 +22,9 @@ from appliance.store import (
     removal,
     webhooks,
 )
-from appliance.store.database import Database, StoreSettings, Transaction
+from appliance.store.database import Database, Transaction
 from appliance.store.delivery_queue import Recorded
 from appliance.store.message_list import Filters
-from appliance.store.migrate import migrate
 from appliance.store.query import count
 
 MANY = 40
@@ -38,16 +34,6 @@ ENDPOINT = (
     "redirect_is_success, enabled, status, catching_up, created_at) "
     "VALUES (?, ?, ?, 'http://x', CAST('[]' AS BLOB), CAST('{}' AS BLOB), x'00', 0, 1, 'ok', 0, 0)"
 )
-
-
-@pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    path = tmp_path / "gateway.db"
-    migrate(path, StoreSettings())
-    database = Database(path, StoreSettings())
-    await database.open()
-    yield database
-    await database.close()
 
 
 def another(tx: Transaction, device: Device) -> Device:

@@ -1,9 +1,7 @@
 """Retention: what is old goes, what is still needed stays, and a gap in the events is remembered."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 from messages_of import message, owner
 
 from appliance.model.event import Event, EventType
@@ -14,16 +12,6 @@ from appliance.store.migrate import migrate
 from appliance.store.query import count
 
 OLD, NEW, BEFORE = 1_000, 9_000_000_000, 1_000_000
-
-
-@pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    path = tmp_path / "gateway.db"
-    migrate(path, StoreSettings())
-    database = Database(path, StoreSettings())
-    await database.open()
-    yield database
-    await database.close()
 
 
 async def test_old_messages_go_but_not_those_that_wait(db: Database) -> None:

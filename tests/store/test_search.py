@@ -6,66 +6,23 @@ import random
 import re
 import sqlite3
 import unicodedata
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 import pytest
+from messages_of import owner, phone
 
-from appliance.model.account import Account
-from appliance.model.device import Device, DeviceStatus
+from appliance.model.device import Device
 from appliance.model.ids import new_id
 from appliance.model.message import Message, MessageStatus
-from appliance.store import accounts, devices, expiry, message_list, messages, removal
-from appliance.store.database import READERS, Database, StoreSettings, Transaction
+from appliance.store import devices, expiry, message_list, messages, removal
+from appliance.store.database import READERS, Database, Transaction
 from appliance.store.message_list import Effort, Filters
 from appliance.store.message_search import MOST_BEGINNINGS, MOST_WORDS, expression
-from appliance.store.migrate import migrate
 from appliance.store.query import select
 
 WORDS = ("halo", "Halo!", "besok", "pesanan", "Café", "olé", "0812-3456", "ok", "naïve", "日本語", "x" * 40)
 LITTLE = Effort(first=5, longest=20, most=60)
 CHECK = "INSERT INTO message_search (message_search, rank) VALUES ('integrity-check', 1)"
-
-
-@pytest.fixture
-async def db(tmp_path: Path) -> AsyncIterator[Database]:
-    path = tmp_path / "gateway.db"
-    migrate(path, StoreSettings())
-    database = Database(path, StoreSettings())
-    await database.open()
-    yield database
-    await database.close()
-
-
-def phone(tx: Transaction, email: str = "a@example.test") -> Device:
-    """A device of an account of its own."""
-    account = Account(
-        id=new_id(),
-        email=email,
-        name="A",
-        role="user",
-        password_hash="x",
-        key_hash=email.encode(),
-        key_sealed=b"s",
-        key_rotated_at=0,
-        created_at=0,
-    )
-    accounts.insert(tx, account)
-    return another(tx, account.id)
-
-
-def another(tx: Transaction, account_id: str) -> Device:
-    device = Device(
-        id=new_id(),
-        account_id=account_id,
-        name="d",
-        sandbox=True,
-        status=DeviceStatus.CONNECTED,
-        created_at=0,
-    )
-    devices.insert(tx, device)
-    return device
 
 
 def message(device: Device, text: str | None, at: int = 1, **more: object) -> Message:
@@ -130,22 +87,22 @@ async def hits(db: Database, device: Device, words: str) -> list[str | None]:
     ],
 )
 async def test_words_are_plain_words(db: Database, words: str, found: list[str]) -> None:
-    device = await db.transaction(phone)
+    device = await db.transaction(owner)
     for text in ("Halo dunia", "halo CAFÉ", "no 0812-3456", None):
         await db.transaction(partial(messages.insert, message=message(device, text)))
     assert await hits(db, device, words) == found
 
 
 async def test_names_of_files_are_found(db: Database) -> None:
-    device = await db.transaction(phone)
+    device = await db.transaction(owner)
     row = message(device, None, filename="Invoice-2026 Été.pdf")
     await db.transaction(partial(messages.insert, message=row))
     assert len(await hits(db, device, "invoice")) == len(await hits(db, device, "ete pdf")) == 1
 
 
 async def test_nobody_finds_what_another_wrote(db: Database) -> None:
-    mine = await db.transaction(phone)
-    theirs = await db.transaction(partial(phone, email="b@example.test"))
+    mine = await db.transaction(owner)
+    theirs = await db.transaction(partial(owner, email="b@example.test"))
     await db.transaction(partial(messages.insert, message=message(theirs, "secret plan")))
     assert await hits(db, mine, "secret") == []
     assert await hits(db, mine, theirs.id) == []
@@ -156,7 +113,7 @@ async def test_nobody_finds_what_another_wrote(db: Database) -> None:
 
 
 async def test_no_text_is_an_error(db: Database) -> None:
-    device = await db.transaction(phone)
+    device = await db.transaction(owner)
     await db.transaction(partial(messages.insert, message=message(device, "halo")))
     chance = random.Random(3)
     signs = "\"*:(){}^+-'\\\0%_ANDORNOTnear halo,é\u0301\u200b\ud7ff😀½٣"
@@ -176,7 +133,7 @@ def test_few_beginnings_are_looked_for() -> None:
 
 
 async def test_searches_wait_for_each_other_and_for_nobody_else(db: Database) -> None:
-    device = await db.transaction(phone)
+    device = await db.transaction(owner)
     await db.transaction(partial(messages.insert, message=message(device, "halo")))
     async with db.reader.long_read:
         searches = [asyncio.create_task(hits(db, device, "halo")) for _ in range(READERS)]
@@ -187,7 +144,7 @@ async def test_searches_wait_for_each_other_and_for_nobody_else(db: Database) ->
 
 
 async def test_the_index_keeps_in_step(db: Database) -> None:
-    device = await db.transaction(phone)
+    device = await db.transaction(owner)
     chance = random.Random(11)
 
     def text() -> str | None:
@@ -204,7 +161,7 @@ async def test_the_index_keeps_in_step(db: Database) -> None:
         elif what < 0.3:
             devices.learn_pair(tx, device.id, "1@lid", "1@s.whatsapp.net")
         elif what < 0.31:
-            gone = another(tx, device.account_id)
+            gone = phone(tx, device.account_id)
             messages.insert(tx, message(gone, text()))
             removal.hide_device(tx, gone.account_id, gone.id)
             while removal.purge(tx, 10):
@@ -234,7 +191,7 @@ def tokens(text: str) -> list[str]:
 
 async def test_a_broken_index_would_be_noticed(db: Database) -> None:
     """The check that the test above relies on can fail."""
-    device = await db.transaction(phone)
+    device = await db.transaction(owner)
     await db.transaction(partial(messages.insert, message=message(device, "halo")))
     sql = "INSERT INTO message_search (rowid, account_id, device_id, text) VALUES (1, 'a', 'b', 'stray')"
     await db.transaction(lambda tx: tx.run(sql))
@@ -243,7 +200,7 @@ async def test_a_broken_index_would_be_noticed(db: Database) -> None:
 
 
 async def test_the_index_survives_a_change_that_is_undone(db: Database) -> None:
-    device = await db.transaction(phone)
+    device = await db.transaction(owner)
 
     def fail(tx: Transaction) -> None:
         messages.insert(tx, message(device, "halo"))
@@ -256,9 +213,9 @@ async def test_the_index_survives_a_change_that_is_undone(db: Database) -> None:
 
 
 async def test_every_filter_finds_what_a_plain_comparison_finds(db: Database) -> None:
-    mine = await db.transaction(phone)
-    second = await db.transaction(partial(another, account_id=mine.account_id))
-    theirs = await db.transaction(partial(phone, email="b@example.test"))
+    mine = await db.transaction(owner)
+    second = await db.transaction(partial(phone, account_id=mine.account_id))
+    theirs = await db.transaction(partial(owner, email="b@example.test"))
     chance = random.Random(5)
     rows = [one_of_many(chance, chance.choice([mine, mine, second, theirs]), at) for at in range(900)]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 from media_rig import MediaRig
+from messages_of import told
 
 from appliance.gateway.pace import FEWEST, GOAL_S, MOST, following
 from appliance.gateway.retention import MIB, Retention, RetentionSettings
 from appliance.model.device import Device
-from appliance.model.event import Event, EventType
 from appliance.model.ids import new_id
 from appliance.model.message import Message, MessageStatus
 from appliance.store import events, figures, messages
@@ -40,16 +40,7 @@ def write(tx: Transaction, device: Device, at: int, kib: int, status: MessageSta
 def tell(tx: Transaction, device: Device, no: int, at: int, kib: int) -> None:
     """An event of that size."""
     body = b"x" * kib * 1024
-    told = Event(
-        no=no,
-        account_id=device.account_id,
-        device_id=device.id,
-        type=EventType.MESSAGE_RECEIVED,
-        body=body,
-        crc=events.crc(body),
-        created_at=at,
-    )
-    events.insert(tx, told)
+    events.insert(tx, told(device.account_id, device.id, no, at, body))
 
 
 async def how_many(rig: MediaRig, table: str) -> int:
