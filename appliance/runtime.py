@@ -131,7 +131,6 @@ class Life:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
-        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
         started_at = time.monotonic()
         control = ControlSocket(self._config.data, asked.commands(self._house))
         pem = self._certificates.pem if self._certificates else None
@@ -146,6 +145,7 @@ class Life:
             self._greet()
             await self._house.gateway.devices.resume()
             systemd.notify("READY=1")
+            loop.add_signal_handler(signal.SIGHUP, self._hung_up)
             log.info("ready", extra={"ms": int((time.monotonic() - started_at) * 1000)})
             heap.settle(program)
             serving = asyncio.create_task(server.serving(), name="http")
