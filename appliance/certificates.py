@@ -12,7 +12,7 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from appliance.certificate_orders import Job, Order, OrderFailed, order_by_child
@@ -73,7 +73,7 @@ class Certificates:
         if self._settings.is_ordered:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             pair = self._ordered_pair() or self._stand_in()
-        self._pair, self.pem = pair, _readable(pair)
+        self._pair, self.pem = pair, readable(pair)
 
     def use(self, settings: TlsSettings) -> None:
         """Go by these settings from now on, and look at once whether there is something new, or to order."""
@@ -113,7 +113,7 @@ class Certificates:
         if self._settings.is_ordered:
             pair = self._ordered_pair() or self._pair
         try:
-            if (pem := _readable(pair)) == self.pem:
+            if (pem := readable(pair)) == self.pem:
                 return
             await replace(pem)
         except (TlsUnusable, OSError) as error:
@@ -209,19 +209,35 @@ def _usable(pair: Pair) -> Pair | None:
     return pair
 
 
-def _readable(pair: Pair) -> bytes:
+def readable(pair: Pair) -> bytes:
     """The key in the one form that every server reads, and the certificate with its chain. Raises
     TlsUnusable."""
     check(pair)
     password = pair.password.encode() if pair.password else None
     try:
         key = serialization.load_pem_private_key(pair.key.read_bytes(), password)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise TlsUnusable(f"tls.key: {pair.key}: this kind of key cannot be served with.") from None
-    certificates = x509.load_pem_x509_certificates(pair.certificate.read_bytes())
+        certificates = x509.load_pem_x509_certificates(pair.certificate.read_bytes())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise TlsUnusable(
+            f"tls.certificate, tls.key: they cannot be read ({type(error).__name__})."
+        ) from None
+    if not _can_be_served_with(key):
+        raise TlsUnusable(
+            f"tls.key: {pair.key}: this kind of key cannot be served with; take ECDSA P-256 or P-384, "
+            "Ed25519, or RSA with 2048 to 4096 bits."
+        )
     return b"".join(
         [_private(key), *(each.public_bytes(serialization.Encoding.PEM) for each in certificates)]
     )
+
+
+def _can_be_served_with(key: PrivateKeyTypes) -> bool:
+    """Any other kind makes the server's TLS abort the whole process."""
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
+    if isinstance(key, rsa.RSAPrivateKey):
+        return 2048 <= key.key_size <= 4096
+    return isinstance(key, ed25519.Ed25519PrivateKey)
 
 
 def _private(key: PrivateKeyTypes) -> bytes:
