@@ -50,6 +50,7 @@ printf '%s\n' "$version" >"$made/VERSION"
 cp -- LICENSE config.example.toml packaging/upgrade.sh packaging/health.sh "$made/"
 cp -- packaging/appliance.sh "$made/install.sh"
 cp -- packaging/appliance.service "$made/wa-gateway.service"
+cp -r -- packaging/monitoring "$made/"
 PYTHONPATH=$PWD "$python" packaging/papers.py "$work/work/appliance/contents.json" "$made"
 touch -d "@$began" -- "$made/wa-gateway"
 
