@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from appliance.certificate_orders import Job, Order, OrderFailed, order_by_child
 from appliance.gateway.installation import CertificateState, Source
 from appliance.gateway.secret_file import write_secret
-from appliance.tls import Pair, TlsSettings, TlsUnusable, check, named_pair
+from appliance.tls import Pair, TlsSettings, TlsUnusable, check, check_files, named_pair
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +207,13 @@ def _usable(pair: Pair) -> Pair | None:
     except TlsUnusable:
         return None
     return pair
+
+
+def check_settings(settings: TlsSettings) -> None:
+    """Raises TlsUnusable unless what the settings name can be served with."""
+    check_files(settings)
+    if settings.certificate is not None:
+        readable(named_pair(settings))
 
 
 def readable(pair: Pair) -> bytes:

@@ -87,7 +87,6 @@ def _serve(config: "Config", options: argparse.Namespace) -> int:
         ensure_environment()
     from appliance.config import Config, load
     from appliance.runtime import run
-    from appliance.tls import check_files
 
     certificates = None
     if config.tls.is_on:
@@ -97,7 +96,10 @@ def _serve(config: "Config", options: argparse.Namespace) -> int:
 
     def read() -> Config:
         fresh = load(options.config, os.environ, overrides(options))
-        check_files(fresh.tls)
+        if fresh.tls.is_on:
+            from appliance.certificates import check_settings
+
+            check_settings(fresh.tls)
         return fresh
 
     return run(config, read=read, certificates=certificates)

@@ -20,10 +20,11 @@ def pair(
     days: float = 90,
     age_days: float = 1,
     password: str = "",
+    curve: ec.EllipticCurve | None = None,
 ) -> tuple[Path, Path]:
     """Write a self-signed `certificate.pem` and its `key.pem`; whoever trusts the first trusts the server."""
     folder.mkdir(parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = ec.generate_private_key(curve or ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a gateway under test")])
     begins = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=age_days)
     signed = (

@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 
+from appliance.certificates import check_settings
 from appliance.config import ENV_PREFIX, Config
 from appliance.operations import config_warnings
 from appliance.operations.asking import refuse, say
-from appliance.tls import TlsUnusable, check_files
+from appliance.tls import TlsUnusable
 
 EXIT_UNUSABLE = 2
 _USER_INFO = re.compile(r"(?<=://)[^/@]*@")
@@ -21,7 +22,7 @@ _USER_INFO = re.compile(r"(?<=://)[^/@]*@")
 def run(config: Config, options: argparse.Namespace, overrides: list[str]) -> int:
     """Print what differs and what is doubtful; returns 0 when the gateway can use it, else 2."""
     try:
-        check_files(config.tls)
+        check_settings(config.tls)
     except TlsUnusable as error:
         return refuse(error, EXIT_UNUSABLE)
     file = str(options.config) if options.config is not None else None

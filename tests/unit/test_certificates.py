@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from pairs import pair
 
 from appliance.certificate_orders import Job, OrderFailed
-from appliance.certificates import Certificates, renew_at, wait_s
-from appliance.tls import TlsSettings, TlsUnusable
+from appliance.certificates import Certificates, readable, renew_at, wait_s
+from appliance.tls import Pair, TlsSettings, TlsUnusable
 
 DAY_S = 86_400
 HOUR_S = 3600
@@ -202,3 +203,13 @@ async def test_a_key_that_the_server_refuses_is_told_and_the_old_one_stays(
 def test_what_cannot_be_served_with_is_refused_at_the_start(made: Callable[..., Certificates]) -> None:
     with pytest.raises(TlsUnusable, match=r"tls\.certificate: none: No such file"):
         made(TlsSettings(certificate="none", key="none"))
+
+
+def test_keys_that_would_abort_the_server_are_refused(tmp_path: Path) -> None:
+    for curve, good in ((ec.SECP384R1(), True), (ec.SECP521R1(), False), (ec.SECP256K1(), False)):
+        certificate, key = pair(tmp_path, curve=curve)
+        if good:
+            assert readable(Pair(certificate, key)).startswith(b"-----BEGIN PRIVATE KEY-----")
+        else:
+            with pytest.raises(TlsUnusable, match=r"tls\.key: .*this kind of key"):
+                readable(Pair(certificate, key))
