@@ -24,7 +24,8 @@ def built() -> Path:
 def _sources() -> Iterator[Path]:
     yield from (ROOT / "LICENSE", ROOT / "config.example.toml")
     packaging = ROOT / "packaging"
-    made_with = {".lock", ".py", ".service", ".sh", ".spec", ".toml"}
-    yield from (p for p in (*packaging.glob("*"), *packaging.glob("licences/*")) if p.suffix in made_with)
+    made_with = {".json", ".lock", ".py", ".service", ".sh", ".spec", ".toml", ".yaml"}
+    found = (*packaging.glob("*"), *packaging.glob("licences/*"), *packaging.glob("monitoring/*"))
+    yield from (p for p in found if p.suffix in made_with)
     yield from (p for p in (ROOT / "appliance").rglob("*") if p.suffix in {".py", ".sql"})
     yield from (p for p in (ROOT / "web").rglob("*") if p.is_file())
