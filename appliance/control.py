@@ -46,12 +46,17 @@ class ControlSocket:
             self._path.unlink(missing_ok=True)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, ValueError, TimeoutError):
+        # Said also when the command raises what nobody expected, which asyncio then logs.
+        answer: dict[str, Any] = {"error": "The running gateway could not do it: its log says why."}
+        try:
             line = await asyncio.wait_for(reader.readline(), ANSWER_WITHIN_S)
-            answer = await self._carry_out(json.loads(line))
-            writer.write(json.dumps(answer).encode() + b"\n")
-            await writer.drain()
-        writer.close()
+            if line.endswith(b"\n"):
+                answer = await self._carry_out(json.loads(line))
+        finally:
+            with contextlib.suppress(OSError):
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+            writer.close()
 
     async def _carry_out(self, request: dict[str, Any]) -> dict[str, Any]:
         command = self._commands.get(str(request.pop("command", "")))
