@@ -146,13 +146,13 @@ class Proof:
         self.install()
         self.use()
         self.look_at_the_unit()
-        self.reload()
         self.start_again()
         self.watchdog()
         self.upgrade()
         self.broken_upgrade()
         self.change_while_stopped()
         self.back_up_and_restore()
+        self.reload()
         self.uninstall()
 
     def install_sh(
@@ -221,7 +221,9 @@ class Proof:
 
     def reload(self) -> None:
         before = self.main_pid()
-        self.machine.ok("systemctl", "reload", "wa-gateway")
+        done = self.machine.run("systemctl", "reload", "wa-gateway")
+        words = self.machine.ok("journalctl", "--unit=wa-gateway", "--lines=20", "--output=cat", "--no-pager")
+        assert done.returncode == 0, words
         assert self.main_pid() == before
 
     def start_again(self) -> None:
