@@ -91,6 +91,8 @@ END
 
 tell_where() {
     say "$(timeout 10 "$command" healthcheck 2>/dev/null || echo "its settings: $settings/config.toml")"
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] ||
+        say "this system has no list of certificate authorities, so WhatsApp cannot be reached; on Debian: sudo apt-get install ca-certificates"
     token=$data/setup-token
     [ -e "$token" ] || return 0
     say "make the first account at /register there; the setup token stands in $token"
