@@ -18,7 +18,9 @@ from appliance.model.tally import Tally
 log = logging.getLogger(__name__)
 
 _TRANSFERS = 2
-_RECOVER_S = 5.0
+_RECOVER_S = 10.0
+"""A worker ends by itself in a second or two, on a machine that is out of breath in several: killed then, it
+would lose what it is in the middle of decrypting."""
 _OURS = (
     "session.db",
     "session.db-wal",
