@@ -158,7 +158,7 @@ uninstall() {
     rm -rf -- "${top:?}" "$unit" "$command"
     ! systemd_runs || systemctl daemon-reload
     if [ "$purge" = yes ]; then
-        rm -rf -- "${data:?}" "${settings:?}"
+        rm -rf -- "${data:?}" "${settings:?}" "${unit:?}.d"
         ! getent passwd "$name" >/dev/null || userdel "$name"
         say "removed, with all data and settings"
     else
