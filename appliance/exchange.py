@@ -7,9 +7,10 @@ aside, never deleted.
 """
 
 import contextlib
-import os
 import shutil
 from pathlib import Path
+
+from appliance.store.last_stop import sync_folder
 
 DRAFT = "restore.draft"
 _STATE = {"secret.key", "setup-token", "devices", "media", "outgoing", "backups", "config.from-backup.toml"}
@@ -47,7 +48,7 @@ def carry_out(folder: Path, stamp: str) -> Path | None:
     """Put the restored state, which must be on disk, in place; returns where the state of before is, None
     when there was none. Raises OSError: then the next `finish` goes on."""
     (folder / DRAFT).rename(folder / f"restore-{stamp}.ready")
-    _sync(folder)
+    sync_folder(folder)
     finish(folder)
     aside = _aside(folder, stamp)
     return aside if aside.is_dir() else None
@@ -58,13 +59,13 @@ def finish(folder: Path) -> None:
     for ready in folder.glob("restore-*.ready"):
         _set_aside(folder, _aside(folder, ready.stem.removeprefix("restore-")))
         ready.rename(ready.with_suffix(".placing"))
-        _sync(folder)
+        sync_folder(folder)
     for placing in folder.glob("restore-*.placing"):
         for entry in placing.iterdir():
             entry.rename(folder / entry.name)
-        _sync(folder)
+        sync_folder(folder)
         placing.rmdir()
-        _sync(folder)
+        sync_folder(folder)
 
 
 def _set_aside(folder: Path, aside: Path) -> None:
@@ -72,8 +73,8 @@ def _set_aside(folder: Path, aside: Path) -> None:
         aside.mkdir(mode=0o700, exist_ok=True)
         entry.rename(aside / entry.name)
     if aside.is_dir():
-        _sync(aside)
-    _sync(folder)
+        sync_folder(aside)
+    sync_folder(folder)
 
 
 def _aside(folder: Path, stamp: str) -> Path:
@@ -82,11 +83,3 @@ def _aside(folder: Path, stamp: str) -> Path:
 
 def _is_state(name: str) -> bool:
     return name in _STATE or name.startswith("gateway.db")
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

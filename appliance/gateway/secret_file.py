@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from appliance.store.last_stop import sync_folder
+
 
 def write_secret(path: Path, content: bytes) -> None:
     """Make or replace the file, mode 0600; when this returns it is on the disk. Raises OSError."""
@@ -13,12 +15,4 @@ def write_secret(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

@@ -1,63 +1,33 @@
 """Receivers whose certificate does not hold are sent nothing."""
 
-import datetime
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from pairs import HERE, pair
 from running import Account, Running, until
 
-NOW = datetime.datetime.now(datetime.UTC)
-DAY = datetime.timedelta(days=1)
-HERE = "127.0.0.1"
-CASES = {
-    "good": (HERE, NOW - DAY, NOW + DAY),
-    "self-signed": (HERE, NOW - DAY, NOW + DAY),
-    "another name": ("elsewhere.test", NOW - DAY, NOW + DAY),
-    "expired": (HERE, NOW - 9 * DAY, NOW - DAY),
-    "not yet valid": (HERE, NOW + DAY, NOW + 9 * DAY),
+CASES: dict[str, dict[str, Any]] = {
+    "good": {},
+    "self-signed": {},
+    "another name": {"names": ("elsewhere.test",)},
+    "expired": {"age_days": 9, "days": 8},
+    "not yet valid": {"age_days": -1},
 }
-
-
-def certificate(path: Path, name: str, begins: datetime.datetime, ends: datetime.datetime) -> bytes:
-    """Write a self-signed certificate with its key to `path`; returns the certificate as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, path.name)])
-    alternative = x509.IPAddress(ip_address(name)) if name == HERE else x509.DNSName(name)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begins)
-        .not_valid_after(ends)
-        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    public = signed.public_bytes(pem)
-    path.write_bytes(private + public)
-    return public
+"""What is particular about each certificate; nobody trusts the self-signed one."""
 
 
 @contextmanager
-def receiving(pem: Path) -> Iterator[tuple[str, list[bytes]]]:
+def receiving(certificate: Path, key: Path) -> Iterator[tuple[str, list[bytes]]]:
     """A TLS receiver's address, and what it was sent after the handshake."""
     got: list[bytes] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
+    context.load_cert_chain(certificate, key)
     listener = socket.create_server((HERE, 0))
 
     def serve() -> None:
@@ -85,17 +55,24 @@ def receiving(pem: Path) -> Iterator[tuple[str, list[bytes]]]:
 
 
 @pytest.fixture
-def account(tmp_path: Path, start: Callable[..., Running]) -> Account:
+def pairs_of(tmp_path: Path) -> dict[str, tuple[Path, Path]]:
+    return {case: pair(tmp_path / case, **particular) for case, particular in CASES.items()}
+
+
+@pytest.fixture
+def account(tmp_path: Path, pairs_of: dict[str, tuple[Path, Path]], start: Callable[..., Running]) -> Account:
     """On a gateway that trusts every certificate of the cases but the self-signed one."""
-    certificates = {case: certificate(tmp_path / case, *CASES[case]) for case in CASES}
     bundle = tmp_path / "trusted.pem"
-    bundle.write_bytes(b"".join(pem for case, pem in certificates.items() if case != "self-signed"))
+    trusted = [public.read_bytes() for case, (public, _) in pairs_of.items() if case != "self-signed"]
+    bundle.write_bytes(b"".join(trusted))
     return start(environment={"SSL_CERT_FILE": str(bundle)}).account()
 
 
-def test_only_a_certificate_that_holds_is_sent_to(account: Account, tmp_path: Path) -> None:
-    for case in CASES:
-        with receiving(tmp_path / case) as (url, got):
+def test_only_a_certificate_that_holds_is_sent_to(
+    account: Account, pairs_of: dict[str, tuple[Path, Path]]
+) -> None:
+    for case, (certificate, key) in pairs_of.items():
+        with receiving(certificate, key) as (url, got):
             path = f"/webhooks/{account.ok('POST', '/webhooks', {'url': url})['id']}"
             delivery = f"{path}/deliveries/{account.ok('POST', f'{path}/test')['id']}"
 
