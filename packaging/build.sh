@@ -47,7 +47,7 @@ version=$("$made/wa-gateway" version)
 version=${version##* }
 name=wa-gateway-$version-linux-$(uname -m)
 printf '%s\n' "$version" >"$made/VERSION"
-cp -- LICENSE config.example.toml packaging/upgrade.sh packaging/health.sh "$made/"
+cp -- LICENSE config.example.toml packaging/config.pi.toml packaging/upgrade.sh packaging/health.sh "$made/"
 cp -- packaging/appliance.sh "$made/install.sh"
 cp -- packaging/appliance.service "$made/wa-gateway.service"
 cp -r -- packaging/monitoring "$made/"

@@ -91,7 +91,7 @@ def test_the_tarball_holds_the_bundle(executable: Path) -> None:
         names = tarball.getnames()
         assert {n.split("/")[0] for n in names} == {name}
         beside = {"LICENSE", "VERSION", "config.example.toml", "wa-gateway.service", "sbom.cdx.json"}
-        beside |= {"install.sh", "upgrade.sh", "health.sh", "licences/README.txt"}
+        beside |= {"config.pi.toml", "install.sh", "upgrade.sh", "health.sh", "licences/README.txt"}
         beside |= {"monitoring/alerts.yaml", "monitoring/grafana-dashboard.json"}
         assert {f"{name}/{file}" for file in beside} <= set(names)
         assert tarball.getmember(f"{name}/wa-gateway").mode & 0o111
