@@ -118,7 +118,6 @@ def newcomers_pages() -> list[Place]:
         Place("new-home", "/dashboard", is_walked=True),
         Place("new-devices", "/dashboard/devices"),
         Place("new-messages", "/dashboard/messages"),
-        Place("new-message-new", "/dashboard/messages/new"),
         Place("new-webhooks", "/dashboard/webhooks"),
         Place("new-inspector", "/dashboard/inspector"),
         Place("new-signature", "/dashboard/signature"),
