@@ -14,7 +14,7 @@ def proven(outcome: Outcome) -> None:
 
 
 async def test_a_day_of_outage_is_over_within_a_probe_and_everything_arrives(tmp_path: Path) -> None:
-    outcome = await down_for(tmp_path, 60, DAY_S, 8_000, 600)
+    outcome = await down_for(tmp_path, 150, DAY_S, 15_000, 600)
     proven(outcome)
     assert outcome.dead == 0
     assert outcome.checked > 10
