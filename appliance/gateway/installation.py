@@ -1,7 +1,6 @@
 """What runs here and how much room it has: versions, files, backups and the log's end, for administrators."""
 
 import asyncio
-import resource
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -9,13 +8,12 @@ from typing import Literal
 
 import msgspec
 
+from appliance.gateway import processes
 from appliance.gateway.backups import Backups
 from appliance.gateway.store_care import StoreState
 from appliance.model.clock import Clock
 from appliance.store import backup
 from appliance.store.backup import Backup
-
-_KIB = 1024
 
 Source = Literal["files", "ordered", "stand_in"]
 
@@ -110,5 +108,5 @@ class Installation:
             disk_total=disk.total,
             database=self._database.stat().st_size,
             wal=wal.stat().st_size if wal.exists() else 0,
-            memory_most=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB,
+            memory_most=processes.memory_most(),
         )

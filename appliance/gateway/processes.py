@@ -34,6 +34,12 @@ def memory(pid: int) -> Memory | None:
     return Memory(pages * resource.getpagesize(), _proportional(pid))
 
 
+def memory_most() -> int:
+    """The most bytes that this process has had in memory; 0 where the kernel does not tell. Not getrusage's
+    figure: that one begins with what the program had that started this one."""
+    return _kib_of(_PROC / "self" / "status", "VmHWM:") or 0
+
+
 def usage() -> Usage:
     used = resource.getrusage(resource.RUSAGE_SELF)
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -41,8 +47,13 @@ def usage() -> Usage:
 
 
 def _proportional(pid: int) -> int | None:
+    return _kib_of(_PROC / str(pid) / "smaps_rollup", "Pss:")
+
+
+def _kib_of(file: Path, name: str) -> int | None:
+    """The figure of that line in bytes."""
     try:
-        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+        lines = file.read_text().splitlines()
     except OSError:
         return None
-    return next((int(line.split()[1]) * _KIB for line in lines if line.startswith("Pss:")), None)
+    return next((int(line.split()[1]) * _KIB for line in lines if line.startswith(name)), None)
