@@ -54,12 +54,12 @@ def settle(program: Iterable[Span]) -> None:
     The collector no longer looks at what the start made, which stays for good. And of the program every page
     that was touched once is let go: the kernel would keep them mapped, 25 MiB of them in the bundle, and
     spare them when memory gets scarce. What is used is mapped again at its next use, as a rule without
-    reading it from the disk.
+    reading it from the disk. Only where the same is mapped still: something else would lose what it holds.
     """
     gc.freeze()
     madvise = getattr(ctypes.CDLL(None), "madvise", None)
     if madvise is not None:
-        for start, end in program:
+        for start, end in set(program) & set(loaded()):
             madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
 
 

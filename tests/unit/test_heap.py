@@ -77,3 +77,22 @@ def test_what_only_the_start_read_is_let_go_and_comes_back_when_it_is_used() -> 
     )
     kept = float(run.stdout)
     assert kept < 0.5
+
+
+ELSEWHERE = """
+import ctypes
+import mmap
+
+from appliance import heap
+
+page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+page.write(b"mine")
+start = ctypes.addressof(ctypes.c_char.from_buffer(page))
+heap.settle([(start, start + mmap.PAGESIZE)])
+print(page[:4])
+"""
+
+
+def test_what_came_to_stand_in_the_place_of_a_file_is_left_alone() -> None:
+    run = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, check=True)
+    assert run.stdout == "b'mine'\n"
