@@ -117,9 +117,10 @@ class Traffic:
 
 
 def write(net: LoopbackServer, books: Books, number: str, text: str) -> None:
-    """Somebody writes to one of our accounts."""
+    """Somebody writes to one of our accounts. From the moment before it is sent a worker may have it in hand."""
+    at = time.monotonic()
     wa_id = net.on_phone(THEIRS, lambda phone: phone.send_text(number, text))
-    books.written[text] = Written(wa_id, number, time.monotonic())
+    books.written[text] = Written(wa_id, number, at)
 
 
 def compare(
