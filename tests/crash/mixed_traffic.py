@@ -117,7 +117,7 @@ class Traffic:
 
 
 def write(net: LoopbackServer, books: Books, number: str, text: str) -> None:
-    """Somebody writes to one of our accounts. A worker may have it in hand from before `send_text` returns."""
+    """Somebody writes to one of our accounts. A worker may have it in hand before `send_text` returns."""
     at = time.monotonic()
     wa_id = net.on_phone(THEIRS, lambda phone: phone.send_text(number, text))
     books.written[text] = Written(wa_id, number, at)
