@@ -76,7 +76,7 @@ class Door:
 
     async def admit(self, transport: asyncio.Transport) -> None:
         """Answer a CONNECT: refuse it, or patch the process behind it and speak TLS with it."""
-        with contextlib.suppress(ConnectionError):
+        try:
             await self._while("hang_proxy")
             if not self._net.faults.refuse_proxy and await self._patch(transport):
                 self._net.counters.proxied += 1
@@ -84,6 +84,10 @@ class Door:
                 return
             self._net.counters.refused += 1
             transport.write(_REFUSED)
+        except (ConnectionError, RuntimeError) as error:
+            # uvloop raises RuntimeError when the client has gone away meanwhile.
+            if isinstance(error, RuntimeError) and not transport.is_closing():
+                raise
         transport.close()
 
     async def _patch(self, transport: asyncio.Transport) -> bool:
