@@ -22,9 +22,8 @@ def of(config: Config, config_file: str | None) -> Iterator[Doubt]:
     yield from _address(config)
     if config_file is not None:
         yield from _file(Path(config_file), is_secret=_holds_secret(config))
-    for setting, name in (("tls.key", config.tls.key),):
-        if name is not None:
-            yield from _secret_file(setting, Path(name))
+    if config.tls.key is not None:
+        yield from _key(Path(config.tls.key))
 
 
 def _address(config: Config) -> Iterator[Doubt]:
@@ -57,20 +56,21 @@ def _holds_secret(config: Config) -> bool:
 
 
 def _file(path: Path, *, is_secret: bool) -> Iterator[Doubt]:
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return
+    mode = _mode(path)
     if mode & stat.S_IWOTH:
         yield Doubt(f"Everybody on this machine can change {path}.", f"chmod o-w {path}")
     if is_secret and mode & stat.S_IROTH:
         yield Doubt(f"Everybody on this machine can read {path}, with secrets in it.", f"chmod o-r {path}")
 
 
-def _secret_file(setting: str, path: Path) -> Iterator[Doubt]:
+def _key(path: Path) -> Iterator[Doubt]:
+    if _mode(path) & stat.S_IROTH:
+        yield Doubt(f"Everybody on this machine can read {path} (tls.key).", f"chmod o-r {path}")
+
+
+def _mode(path: Path) -> int:
+    """Who may do what with the file; 0 when that cannot be seen."""
     try:
-        mode = path.stat().st_mode
+        return path.stat().st_mode
     except OSError:
-        return
-    if mode & stat.S_IROTH:
-        yield Doubt(f"Everybody on this machine can read {path} ({setting}).", f"chmod o-r {path}")
+        return 0
