@@ -6,7 +6,6 @@ a database that was restored to an earlier day finds none.
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from appliance.model.ids import new_id
 from appliance.store import copies, devices
 from appliance.store.backup import BackupFailed
 from appliance.store.database import Database, Transaction
-from appliance.store.last_stop import sync_folder
+from appliance.store.last_stop import sync_file, sync_folder
 
 SESSION, ASIDE = "session.db", "session.moved"
 MOVED = "moved"
@@ -217,7 +216,7 @@ def _set_aside(folder: Path) -> Path:
         except BackupFailed as error:
             raise Conflict(str(error)) from None
         draft.chmod(0o600)
-        _forced(draft)
+        sync_file(draft)
         draft.replace(aside)
         sync_folder(folder)
         # Each of them only belongs to the database as it was, and would spoil another one.
@@ -242,11 +241,6 @@ def _place(session: Path, folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in (f"{SESSION}-wal", f"{SESSION}-shm", f"{SESSION}-journal"):
         (folder / name).unlink(missing_ok=True)
-    _forced(session)
+    sync_file(session)
     session.replace(folder / SESSION)
     sync_folder(folder)
-
-
-def _forced(file: Path) -> None:
-    with file.open("rb") as opened:
-        os.fsync(opened.fileno())

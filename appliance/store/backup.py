@@ -6,7 +6,6 @@ gets its name only when it is on disk and has passed its check.
 
 import contextlib
 import datetime
-import os
 import re
 import shutil
 import sqlite3
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.store.last_stop import sync_folder
+from appliance.store.last_stop import sync_file, sync_folder
 from appliance.store.wary import WaryConnection
 
 FOLDER = "backups"
@@ -137,8 +136,7 @@ def _settle(draft: Path, final: Path) -> None:
     draft.chmod(0o600)
     if (fault := fault_of(draft)) is not None:
         raise BackupFailed(f"the copy did not pass its check: {fault}")
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
+    sync_file(draft)
     draft.replace(final)
     sync_folder(final.parent)
 

@@ -2,7 +2,6 @@
 it counts."""
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 from appliance.store import backup
 from appliance.store.backup import BackupFailed, read_only
 from appliance.store.database import StoreSettings, connect
+from appliance.store.last_stop import sync_file
 from appliance.store.migrate import migrate, refuse_newer
 from appliance.store.recovery import adjust
 
@@ -98,8 +98,7 @@ def go_on_from(copy: Path, settings: StoreSettings, now_ms: int) -> None:
             adjust(connection, now_ms)
     except sqlite3.Error as error:
         raise CopyUnusable(f"the database in the backup cannot be brought up to date: {error}") from error
-    with copy.open("rb") as file:
-        os.fsync(file.fileno())
+    sync_file(copy)
 
 
 def _page_by_page(source: sqlite3.Connection, copy: Path) -> None:

@@ -60,6 +60,12 @@ def suspect(database: Path) -> None:
     _write(database, _Note(LastStop.SUSPECT))
 
 
+def sync_file(path: Path) -> None:
+    """Force what was written to the file, by whomever, to disk. Raises OSError."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Force the names in the folder to disk. Raises OSError."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

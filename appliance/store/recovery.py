@@ -19,7 +19,7 @@ import msgspec
 
 from appliance.store import backup
 from appliance.store.database import StoreSettings, connect
-from appliance.store.last_stop import sync_folder
+from appliance.store.last_stop import sync_file, sync_folder
 from appliance.store.migrate import migrate, migrations
 from appliance.store.salvage import salvage
 
@@ -146,8 +146,7 @@ def _build(database: Path, draft: Path, settings: StoreSettings, reason: str, no
     migrate(draft, settings)
     with contextlib.closing(connect(draft, settings)) as connection:
         adjust(connection, now_ms)
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
+    sync_file(draft)
     if taken is not None:
         return Recovery(now_ms, Road.RESTORED, reason, taken.path.name, taken.at)
     return Recovery(now_ms, Road.SALVAGED if rows else Road.EMPTY, reason, rows=rows)
