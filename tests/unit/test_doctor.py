@@ -24,6 +24,7 @@ from appliance.store import opening
 from appliance.store.database import StoreSettings
 from appliance.store.look import has_wal_reset_bug
 from appliance.store.migrate import migrate
+from appliance.tls import TlsSettings
 
 HOUR_MS = 3_600_000
 NOW_MS = time.time_ns() // 1_000_000
@@ -274,6 +275,17 @@ def test_a_readable_file_with_secrets_is_told(tmp_path: Path) -> None:
     assert len(list(config_warnings.of(Config(), str(file)))) == 1
     file.chmod(0o640)
     assert list(config_warnings.of(with_secret, str(file))) == []
+
+
+def test_a_readable_key_is_told(tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    config = Config(tls=TlsSettings(certificate="certificate.pem", key=str(key)))
+    assert list(config_warnings.of(config, None)) == []
+    key.touch(0o600)
+    assert list(config_warnings.of(config, None)) == []
+    key.chmod(0o644)
+    [doubt] = config_warnings.of(config, None)
+    assert "(tls.key)" in doubt.text
 
 
 @pytest.mark.parametrize(("free_mib", "state"), [(10, "problem"), (100, "warning"), (10_000, "ok")])
