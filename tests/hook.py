@@ -35,9 +35,10 @@ class _Server(ThreadingHTTPServer):
 
 
 class Hook:
-    """Keeps every POST and answers `status`, with `answer` as body, as soon as `may_answer` is set."""
+    """Keeps every POST and answers `status`, with `answer` as body, as soon as `may_answer` is set; with
+    `retry_after_s` it names the time of the next attempt, so that none comes by itself meanwhile."""
 
-    def __init__(self, status: int = 200, answer: bytes = b"") -> None:
+    def __init__(self, status: int = 200, answer: bytes = b"", retry_after_s: int | None = None) -> None:
         self.status = status
         self.posts: list[Post] = []
         self.may_answer = threading.Event()
@@ -54,6 +55,8 @@ class Hook:
                 hook.may_answer.wait()
                 self.send_response(hook.status)
                 self.send_header("content-length", str(len(answer)))
+                if retry_after_s is not None:
+                    self.send_header("retry-after", str(retry_after_s))
                 self.end_headers()
                 self.wfile.write(answer)
 
@@ -92,9 +95,9 @@ class Hook:
 
 
 @contextmanager
-def receiving(status: int = 200, answer: bytes = b"") -> Iterator[Hook]:
+def receiving(status: int = 200, answer: bytes = b"", retry_after_s: int | None = None) -> Iterator[Hook]:
     """A receiver for the length of a `with` block."""
-    hook = Hook(status, answer)
+    hook = Hook(status, answer, retry_after_s)
     thread = threading.Thread(target=hook.run, name="hook", daemon=True)
     thread.start()
     try:
