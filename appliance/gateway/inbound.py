@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -32,16 +33,17 @@ from appliance.store.database import Database, StoreError, Transaction
 log = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 256
-GROUP_LIMIT = 64
+GROUP_LIMIT = 128
 HOLD_S = 0.03
 """CPU time that a group may take of the writer: a flood on one device must not hold up everybody's sends.
 Not the wall clock's time: on a busy machine groups would become small, and small groups are more work. For
 the same reason it is no less: at 8 ms a flood takes half as long again, and nobody's answer comes sooner."""
 DISK_PAUSE_S = 1.0
-CROWD = 8
-GATHER_S = 0.02
-"""Where at least CROWD events wait, others follow: they are waited for this long, because every commit writes
-whole pages, and a card wears out by them. One message by itself never waits."""
+CROWD, CROWD_WITHIN_S = 32, 0.25
+ENOUGH, GATHER_S = 64, 0.1
+"""Where CROWD events came within so short a time others follow: until there are ENOUGH they are waited for,
+but no longer than this, because every commit writes whole pages, and a card wears out by them. Where fewer
+come, none waits."""
 
 AfterCommit = Callable[[], None]
 
@@ -72,6 +74,7 @@ class Inbound:
         self._receipts = receipts
         self._drains = drains
         self._queue: asyncio.Queue[Incoming] = asyncio.Queue(QUEUE_LIMIT)
+        self._came: deque[float] = deque(maxlen=CROWD)
         self.dead = 0
 
     @property
@@ -82,6 +85,7 @@ class Inbound:
     async def put(self, incoming: Incoming) -> None:
         """Hand in an event; waits while the pump is behind. The event's `ack` is called after its COMMIT."""
         await self._queue.put(incoming)
+        self._came.append(self._clock.monotonic())
 
     async def run(self) -> None:
         """Apply what comes, for ever."""
@@ -89,9 +93,8 @@ class Inbound:
             group = [await self._queue.get()]
             try:
                 self._gather(group)
-                if CROWD <= len(group) < GROUP_LIMIT:
-                    await asyncio.sleep(GATHER_S)
-                    self._gather(group)
+                if len(group) < ENOUGH and self._is_crowded():
+                    await self._wait_for_more(group)
                 await self._apply(group)
             finally:
                 for _ in group:
@@ -100,6 +103,15 @@ class Inbound:
     def _gather(self, group: list[Incoming]) -> None:
         while len(group) < GROUP_LIMIT and not self._queue.empty():
             group.append(self._queue.get_nowait())
+
+    async def _wait_for_more(self, group: list[Incoming]) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S):
+                while len(group) < ENOUGH:
+                    group.append(await self._queue.get())
+
+    def _is_crowded(self) -> bool:
+        return len(self._came) == CROWD and self._clock.monotonic() - self._came[0] < CROWD_WITHIN_S
 
     async def drained(self) -> None:
         """Returns when everything handed in so far has been applied."""

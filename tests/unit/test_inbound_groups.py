@@ -7,7 +7,7 @@ from media_rig import MediaRig
 from running import START_S
 
 from appliance.engine.base import Applied, ChatNamed, Incoming
-from appliance.gateway.inbound import CROWD
+from appliance.gateway.inbound import CROWD, ENOUGH
 from appliance.model.device import Device
 
 
@@ -39,12 +39,24 @@ async def test_where_many_come_those_that_follow_share_their_commit(tmp_path: Pa
         assert rig.db.commits == before + 1
 
 
+async def test_as_soon_as_there_are_enough_nobody_waits_for_more(tmp_path: Path) -> None:
+    async with MediaRig(tmp_path) as rig:
+        device = await rig.device()
+        await rig.inbound.drained()
+        before = rig.db.commits
+        first = await told(rig, device, ENOUGH)
+        await taken(rig)
+        second = await told(rig, device, 1)
+        await asyncio.wait_for(asyncio.gather(*first, *second), START_S)
+        assert rig.db.commits == before + 2
+
+
 async def test_a_few_wait_for_nobody(tmp_path: Path) -> None:
     async with MediaRig(tmp_path) as rig:
         device = await rig.device()
         await rig.inbound.drained()
         before = rig.db.commits
-        first = await told(rig, device, CROWD - 1)
+        first = await told(rig, device, CROWD // 2)
         await taken(rig)
         second = await told(rig, device, 1)
         await asyncio.wait_for(asyncio.gather(*first, *second), START_S)
