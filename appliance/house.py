@@ -151,6 +151,7 @@ def build(
     deliveries = DeliveryWorker(db, db.reader, vault, clock, destinations)
     events.listen(DeliveryBell(db, deliveries.wakeup))
     webhooks.on_changed.append(deliveries.refresh)
+    webhooks.under_way = deliveries.under_way
 
     simulator = Simulator(clock)
     real = factory.build(config.engine)

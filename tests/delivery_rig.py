@@ -90,6 +90,7 @@ class Rig:
         )
         self.log.listen(DeliveryBell(self.db, worker.wakeup))
         self.webhooks.on_changed.append(worker.refresh)
+        self.webhooks.under_way = worker.under_way
         return worker
 
     async def kill_worker(self) -> None:

@@ -31,9 +31,9 @@ def newcomer(tx: Transaction, email: str = "a@example.test") -> Account:
     return made
 
 
-def phone(tx: Transaction, account_id: str) -> Device:
-    """A new device of the account."""
-    device = Device(
+def device_of(account_id: str) -> Device:
+    """A device of that account, as yet nowhere."""
+    return Device(
         id=new_id(),
         account_id=account_id,
         name="d",
@@ -41,6 +41,11 @@ def phone(tx: Transaction, account_id: str) -> Device:
         status=DeviceStatus.CONNECTED,
         created_at=0,
     )
+
+
+def phone(tx: Transaction, account_id: str) -> Device:
+    """A new device of the account."""
+    device = device_of(account_id)
     devices.insert(tx, device)
     return device
 

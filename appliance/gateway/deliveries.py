@@ -1,14 +1,16 @@
 """The delivery worker: a durable queue in the store, emptied by as many POSTs at once as receivers bear.
 
-A turn reads what waits, leases it, and hands it to the lanes; POSTs run outside any transaction, and their
-results are committed in groups. What is leased when the process dies is released at the next start: at
-least once, in order per endpoint and device on first attempts.
+A turn reads what waits and hands it to the lanes; POSTs run outside any transaction, and their results are
+committed in groups. That a delivery is under way is nowhere but in memory, so that nothing is written before
+its result is there, and what a dying process held simply waits: at least once, in order per endpoint and
+device on first attempts.
 """
 
 import asyncio
 import contextlib
 import logging
 import random
+from itertools import chain
 
 import aiohttp
 
@@ -29,7 +31,7 @@ from appliance.model.tally import Spread, Tally
 from appliance.model.webhook import DeliveryStatus, Endpoint, EndpointStatus
 from appliance.store import delivery_queue, webhooks
 from appliance.store.database import Database, Reader, Transaction
-from appliance.store.delivery_queue import Claimed, Recorded, Work
+from appliance.store.delivery_queue import Claimed, Recorded
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,6 @@ SLOW_S = 0.3
 ABSENT_MS = 24 * 3600 * 1000
 """An endpoint that should have been probed so long ago was not: nobody ran."""
 
-LEASE_MS = 15 * 60 * 1000
 SWEEP_S = 60.0
 STORE_REFUSED_S = 1.0
 CATCH_UP_GROUP = 500
@@ -80,7 +81,6 @@ class DeliveryWorker:
         self.wakeup = asyncio.Event()
         self._records = DeliveryRecords(db, self.wakeup.set)
         self._plan = DeliveryPlan()
-        self._dropped: list[Claimed] = []
         self._flying: dict[asyncio.Task[None], Claimed] = {}
         self._clients: dict[Policy, aiohttp.ClientSession] = {}
         self._next_sweep = 0.0
@@ -100,9 +100,7 @@ class DeliveryWorker:
         self._ended = asyncio.Event()
         self._trying_since_ms = self._now_ms()
         try:
-            released = await self._db.transaction(self._take_up)
-            if released:
-                log.info("deliveries_released", extra={"deliveries": released})
+            await self._db.transaction(self._take_up)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._records.run(), name="delivery-records")
                 while not self._stopping:
@@ -121,12 +119,19 @@ class DeliveryWorker:
 
     def refresh(self, endpoint_id: str) -> None:
         """The endpoint was changed or deleted: it is read anew before the next POST to it."""
-        self._dropped += self._plan.forget(endpoint_id)
+        self._plan.forget(endpoint_id)
         self.wakeup.set()
 
+    def under_way(self, endpoint_id: str) -> list[int]:
+        """Row numbers of what is being posted to the endpoint, or was and is not yet recorded."""
+        flying = [each.no for each in self._flying.values() if each.endpoint_id == endpoint_id]
+        return flying + [
+            done.attempt.delivery_no for done in self._records.unwritten() if done.endpoint_id == endpoint_id
+        ]
+
     async def stop(self, grace_s: float = 5.0) -> None:
-        """End: POSTs in flight may finish within `grace_s`, the others are released; returns when all
-        results are on disk."""
+        """End: POSTs in flight may finish within `grace_s`, the others are cut off; returns when all results
+        are on disk."""
         self._stopping, self._grace_s = True, grace_s
         self.wakeup.set()
         if self._ended is not None:
@@ -148,29 +153,20 @@ class DeliveryWorker:
 
     async def _serve(self) -> float:
         """Claim what is due and start what fits; returns the seconds until something else is due."""
-        await self._release_dropped()
         await self._follow_clock()
-        works = await self._reader.all(delivery_queue.work())
+        works = await self._reader.all(delivery_queue.work(chain.from_iterable(self._taken().values())))
         if self._clock.monotonic() >= self._next_sweep:
-            await self._sweep(works)
+            self._next_sweep = self._clock.monotonic() + SWEEP_S
+            self._alarm.ring(works, self._clock.now_ms(), self._clock.monotonic())
         for work in works:
             if work.catching_up:
                 await self._catch_up(work.endpoint_id)
         now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
-        # What was thrown out since is still leased: a claim now would overtake it.
-        barred = {delivery.endpoint_id for delivery in self._dropped}
-        claims, pause_s = self._plan.choose(works, barred, now_ms, now_s)
+        claims, pause_s = self._plan.choose(works, now_ms, now_s)
         if claims:
             await self._claim(claims, now_ms, now_s)
         self._start()
         return pause_s
-
-    async def _release_dropped(self) -> None:
-        """Put back what was thrown out of its lane, before anything later can be claimed."""
-        while self._dropped:
-            nos = [delivery.no for delivery in self._dropped]
-            await self._db.transaction(lambda tx, nos=nos: delivery_queue.release(tx, nos))  # type: ignore[misc]
-            del self._dropped[: len(nos)]
 
     async def _follow_clock(self) -> None:
         """Notice a wall clock that was set. What is due earlier than planned gets one attempt early, at the
@@ -193,12 +189,10 @@ class DeliveryWorker:
             self._trying_since_ms = now_ms
         return now_ms
 
-    def _take_up(self, tx: Transaction) -> int:
-        """At the start: release what was leased, and make up for a clock that was set, and time that went by,
-        while nobody ran. Returns how many were released."""
+    def _take_up(self, tx: Transaction) -> None:
+        """At the start: make up for a clock that was set, and time that went by, while nobody ran."""
         webhooks.skip_absence(tx, self._clock.now_ms(), ABSENT_MS)
         self._clamp(tx)
-        return delivery_queue.release_all(tx)
 
     def _clamp(self, tx: Transaction) -> None:
         """Let nothing wait, and nobody be unprobed, for as long as the clock was set back."""
@@ -206,19 +200,15 @@ class DeliveryWorker:
         webhooks.clamp(tx, now_ms, now_ms + PROBE_MS)
         delivery_queue.clamp(tx, now_ms, now_ms + FURTHEST_MS)
 
-    async def _sweep(self, works: list[Work]) -> None:
-        """Once a minute: release leases that ran out, and say which endpoints have been failing for days."""
-        now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
-        self._next_sweep = now_s + SWEEP_S
-        self._alarm.ring(works, now_ms, now_s)
-        mine = self._mine()
-        if await self._db.transaction(lambda tx: delivery_queue.release_expired(tx, now_ms, mine)):
-            self.wakeup.set()
-
-    def _mine(self) -> list[int]:
-        """Row numbers of everything that is leased and being worked on."""
-        held = [delivery.no for delivery in (*self._dropped, *self._flying.values())]
-        return held + self._plan.waiting() + self._records.unwritten()
+    def _taken(self) -> dict[str, list[int]]:
+        """Row numbers, by endpoint, of what is being worked on, from its claim to the commit of its
+        result."""
+        taken: dict[str, list[int]] = {}
+        for delivery in (*self._flying.values(), *self._plan.waiting()):
+            taken.setdefault(delivery.endpoint_id, []).append(delivery.no)
+        for done in self._records.unwritten():
+            taken.setdefault(done.endpoint_id, []).append(done.attempt.delivery_no)
+        return taken
 
     async def _catch_up(self, endpoint_id: str) -> None:
         """Make the next part of a backlog due; turn after turn, so that no transaction is long."""
@@ -235,22 +225,21 @@ class DeliveryWorker:
 
     async def _claim(self, claims: list[Claim], now_ms: int, now_s: float) -> None:
         ids = "[" + ",".join(f'"{claim.lane.endpoint_id}"' for claim in claims) + "]"
+        taken = self._taken()
 
-        def write(tx: Transaction) -> list[tuple[Claim, Endpoint, list[Claimed]]]:
+        def read(tx: Transaction) -> list[tuple[Claim, Endpoint, list[Claimed]]]:
             rows = {endpoint.id: endpoint for endpoint in tx.all(webhooks.of_any_account(ids))}
             found = []
             for claim in claims:
                 endpoint = rows.get(claim.lane.endpoint_id)
                 if endpoint is not None and _takes(endpoint):
-                    found.append((claim, endpoint, _due(tx, claim, now_ms)))
-            delivery_queue.lease(tx, [each for _, _, due in found for each in due], now_ms + LEASE_MS)
+                    due = _due(tx, claim, now_ms, taken.get(endpoint.id, []))
+                    found.append((claim, endpoint, due))
             return found
 
-        for claim, endpoint, due in await self._db.transaction(write):
+        for claim, endpoint, due in await self._db.transaction(read):
             if await self._prepared(claim.lane, endpoint, now_ms):
-                self._dropped += self._plan.take_in(claim, due, now_s)
-            else:
-                self._dropped += due
+                self._plan.take_in(claim, due, now_s)
 
     async def _prepared(self, lane: Lane, endpoint: Endpoint, now_ms: int) -> bool:
         """Give the lane what it needs to post; False when the endpoint's secrets do not open."""
@@ -278,9 +267,6 @@ class DeliveryWorker:
         timer = loop.call_later(SLOW_S, self._is_slow, lane)
         try:
             done = await self._attempt(lane, receiver, delivery)
-        except asyncio.CancelledError:
-            self._dropped.append(delivery)
-            raise
         finally:
             timer.cancel()
             del self._flying[task]
@@ -291,10 +277,10 @@ class DeliveryWorker:
             # Until that is on disk and read again; enabling the endpoint clears it.
             lane.may_start_at = self._clock.monotonic() + SWEEP_S
         well, quick = done.endpoint in {"well", "unknown"}, loop.time() - began < SLOW_S
-        self._dropped += self._plan.ended(lane, delivery, well=well, quick=quick)
+        self._plan.ended(lane, delivery, well=well, quick=quick)
         if not self._stopping:
             self._start()
-        if self._dropped or self._plan.wants_more(lane):
+        if self._plan.wants_more(lane):
             self.wakeup.set()
 
     async def _attempt(self, lane: Lane, receiver: Receiver, delivery: Claimed) -> Recorded:
@@ -329,16 +315,14 @@ class DeliveryWorker:
         return client
 
     async def _wind_up(self) -> None:
-        """Wait for what is in flight as long as there is grace, release the rest, write all results."""
-        self._dropped += self._plan.drain()
+        """Wait for what is in flight as long as there is grace, cut off the rest, write all results."""
+        self._plan.drain()
         if self._flying:
             await asyncio.wait(list(self._flying), timeout=self._grace_s)
         cut = list(self._flying)
         for task in cut:
             task.cancel()
         await asyncio.gather(*cut, return_exceptions=True)
-        with contextlib.suppress(GatewayError):
-            await self._release_dropped()
         log.info("deliveries_stopped", extra={"cut": len(cut)})
         self._records.end()
 
@@ -358,10 +342,10 @@ def _takes(endpoint: Endpoint) -> bool:
     return endpoint.enabled and endpoint.status is not EndpointStatus.STOPPED
 
 
-def _due(tx: Transaction, claim: Claim, now_ms: int) -> list[Claimed]:
+def _due(tx: Transaction, claim: Claim, now_ms: int, taken: list[int]) -> list[Claimed]:
     endpoint_id = claim.lane.endpoint_id
     if claim.probe:
-        probe = tx.one(delivery_queue.probe(endpoint_id))
+        probe = tx.one(delivery_queue.probe(endpoint_id, taken))
         return [] if probe is None else [probe]
-    later = tx.all(delivery_queue.due(endpoint_id, now_ms, claim.due)) if claim.due else []
-    return later + (tx.all(delivery_queue.fresh(endpoint_id, claim.fresh)) if claim.fresh else [])
+    later = tx.all(delivery_queue.due(endpoint_id, now_ms, claim.due, taken)) if claim.due else []
+    return later + (tx.all(delivery_queue.fresh(endpoint_id, claim.fresh, taken)) if claim.fresh else [])

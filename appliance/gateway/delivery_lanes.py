@@ -85,12 +85,11 @@ class Lane:
     def went_well(self, well: bool) -> None:
         self.slots = min(self.slots + 1, SLOTS_MOST) if well else 1
 
-    def drop_waiting(self) -> list[Claimed]:
-        """Throw out what is claimed and not started."""
-        dropped = list(self.waiting)
+    def drop_waiting(self) -> None:
+        """Throw out what is claimed and not started: it waits in the table as if it never had been."""
+        self.more = self.more or bool(self.waiting)
         self.waiting.clear()
         self.epoch += 1
-        return dropped
 
     def enqueue(self) -> None:
         """Stand in line for a slot, once."""

@@ -1,7 +1,7 @@
 """Which endpoints are served next: fairly, the failing ones sparingly, and none at another's cost."""
 
 import resource
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -43,15 +43,11 @@ class DeliveryPlan:
         self._lanes: dict[str, Lane] = {}
         self._starved = False
 
-    def choose(
-        self, works: Sequence[Work], barred: Set[str], now_ms: int, now_s: float
-    ) -> tuple[list[Claim], float]:
-        """What to claim now, and the seconds until something else is due. The longest unserved come first;
-        the `barred` endpoints wait for the next turn."""
+    def choose(self, works: Sequence[Work], now_ms: int, now_s: float) -> tuple[list[Claim], float]:
+        """What to claim now, and the seconds until something else is due. The longest unserved come first."""
         pause_ms, ripe = float(IDLE_MS), []
         for work in works:
-            waits = work.fresh or work.due_at is not None
-            if waits and work.endpoint_id not in barred:
+            if work.fresh or work.due_at is not None:
                 lane = self._lane(work, now_ms)
                 wait_ms = _wait_ms(work, lane, now_ms, now_s)
                 if wait_ms <= 0:
@@ -69,12 +65,11 @@ class DeliveryPlan:
             claims, pause_ms = claims[:CLAIM_MOST], 0.0
         return claims, pause_ms / 1000
 
-    def take_in(self, claim: Claim, deliveries: list[Claimed], now_s: float) -> list[Claimed]:
-        """Put what was claimed into its lane; returns what must be released instead, because the lane was
-        thrown out meanwhile."""
+    def take_in(self, claim: Claim, deliveries: list[Claimed], now_s: float) -> None:
+        """Put what was claimed into its lane, unless the lane was thrown out meanwhile."""
         lane = claim.lane
         if lane.epoch != claim.epoch:
-            return deliveries
+            return
         lane.last_claimed = now_s
         lane.more = len(deliveries) >= claim.fresh + claim.due
         if deliveries and claim.paced:
@@ -85,7 +80,6 @@ class DeliveryPlan:
             lane.may_start_at = now_s + NOTHING_FOUND_S
         lane.waiting.extend(deliveries)
         lane.enqueue()
-        return []
 
     def starts(self) -> Iterator[tuple[Lane, Claimed]]:
         """Everything there is a slot for now, taking the slots."""
@@ -99,39 +93,41 @@ class DeliveryPlan:
         if lane.pool is self._fast:
             lane.move(self._slow)
 
-    def ended(self, lane: Lane, delivery: Claimed, *, well: bool, quick: bool) -> list[Claimed]:
-        """An attempt is over; returns what must be released because the endpoint did not take it."""
+    def ended(self, lane: Lane, delivery: Claimed, *, well: bool, quick: bool) -> None:
+        """An attempt is over. What else was claimed for an endpoint that did not take it is thrown out."""
         lane.end(delivery)
         lane.went_well(well)
         if well:
             lane.may_start_at = 0.0
         if well and quick and lane.pool is self._slow:
             lane.move(self._fast)
-        dropped = [] if well else lane.drop_waiting()
+        if not well:
+            lane.drop_waiting()
         lane.enqueue()
-        return dropped
 
     def wants_more(self, lane: Lane) -> bool:
         """Whether the next turn could claim something because of a slot that has just become free."""
         return self._starved or (lane.more and lane.room(fast=lane.pool is self._fast) > 0)
 
-    def forget(self, endpoint_id: str) -> list[Claimed]:
-        """The endpoint was changed or deleted; returns what must be released."""
+    def forget(self, endpoint_id: str) -> None:
+        """The endpoint was changed or deleted: what was claimed for it is thrown out."""
         lane = self._lanes.get(endpoint_id)
         if lane is None:
-            return []
+            return
         lane.receiver, lane.may_start_at = None, 0.0
         if not lane.in_flight:
             del self._lanes[endpoint_id]
-        return lane.drop_waiting()
+        lane.drop_waiting()
 
-    def drain(self) -> list[Claimed]:
+    def drain(self) -> None:
         """Throw out everything not yet started."""
-        return [delivery for lane in self._lanes.values() for delivery in lane.drop_waiting()]
+        for lane in self._lanes.values():
+            lane.drop_waiting()
 
-    def waiting(self) -> list[int]:
-        """Row numbers of what is claimed and not started."""
-        return [delivery.no for lane in self._lanes.values() for delivery in lane.waiting]
+    def waiting(self) -> Iterator[Claimed]:
+        """What is claimed and not started."""
+        for lane in self._lanes.values():
+            yield from lane.waiting
 
     def _lane(self, work: Work, now_ms: int) -> Lane:
         lane = self._lanes.get(work.endpoint_id)

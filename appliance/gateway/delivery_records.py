@@ -37,6 +37,7 @@ class DeliveryRecords:
         self._on_committed = on_committed
         self._waiting: list[Recorded] = []
         self._unwritten: list[Recorded] = []
+        self._unwritable: list[Recorded] = []
         self._more = asyncio.Event()
         self._ending = False
 
@@ -44,9 +45,9 @@ class DeliveryRecords:
         self._waiting.append(done)
         self._more.set()
 
-    def unwritten(self) -> list[int]:
-        """Row numbers of the deliveries whose result is not yet on disk."""
-        return [done.attempt.delivery_no for done in (*self._unwritten, *self._waiting)]
+    def unwritten(self) -> list[Recorded]:
+        """The results that are not yet on disk, or never will be in this life."""
+        return [*self._unwritten, *self._waiting, *self._unwritable]
 
     def end(self) -> None:
         """Let `run` return once everything is written."""
@@ -85,7 +86,8 @@ class DeliveryRecords:
             except Exception:
                 if len(group) > 1:
                     return any([await self._write([done]) for done in group])
-                # Its lease runs out, and then it is tried again.
+                # In the table it waits as if it had not been tried: it would be, again and again.
+                self._unwritable += group
                 log.exception("delivery_not_recorded", extra={"delivery_no": group[0].attempt.delivery_no})
                 return False
 

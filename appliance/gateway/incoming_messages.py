@@ -43,7 +43,7 @@ class IncomingMessages:
             if file is not None:
                 media.insert(tx, file)
                 message = msgspec.structs.replace(message, media_id=file.id, told=False)
-            messages.insert_once(tx, message)
+            messages.insert(tx, message)
             if message.participant is None and not message.from_me and arrived.push_name:
                 chats.learn_name(tx, device.id, message.chat, arrived.push_name)
             applied, after = self._tell(tx, message)

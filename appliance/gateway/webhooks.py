@@ -69,8 +69,9 @@ class Webhooks:
     """The accounts' webhook endpoints.
 
     `on_changed` gets an endpoint's id after every commit that changed it or made deliveries due: the
-    delivery worker listens. `seal` opens what an endpoint keeps secret. Every method that is given an id
-    raises NotFound when the account has no such endpoint.
+    delivery worker listens. `under_way` gives the row numbers of what that worker is posting to an endpoint,
+    or has posted and not yet recorded: that is not begun anew. `seal` opens what an endpoint keeps secret.
+    Every method that is given an id raises NotFound when the account has no such endpoint.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Webhooks:
         self._log = log
         self.seal = EndpointSeal(vault)
         self.on_changed: list[Callable[[str], None]] = []
+        self.under_way: Callable[[str], list[int]] = lambda _endpoint_id: []
 
     async def get(self, account_id: str, endpoint_id: str) -> Endpoint:
         row = await self._reader.one(webhooks.by_id(account_id, endpoint_id))
@@ -201,7 +203,7 @@ class Webhooks:
     async def replay(self, account_id: str, endpoint_id: str, delivery_id: str) -> Delivery:
         """Deliver once more, whatever became of it. Raises NotFound, and Conflict when its event is no longer
         kept or the endpoint is disabled or stopped."""
-        query = deliveries.by_id(account_id, endpoint_id, delivery_id)
+        query, under_way = deliveries.by_id(account_id, endpoint_id, delivery_id), self.under_way(endpoint_id)
 
         def write(tx: Transaction) -> Delivery:
             endpoint = _found(tx.one(webhooks.by_id(account_id, endpoint_id)), "webhook")
@@ -209,7 +211,8 @@ class Webhooks:
             _check_awake(endpoint)
             if tx.one(events.by_no(delivery.event_no)) is None:
                 raise Conflict("The event of this delivery is no longer kept.")
-            deliveries.requeue(tx, account_id, delivery_id, self._clock.now_ms())
+            if delivery.no not in under_way:
+                deliveries.requeue(tx, delivery.no, self._clock.now_ms())
             return _found(tx.one(query), "delivery")
 
         return await self._committed(endpoint_id, write)
@@ -228,15 +231,16 @@ class Webhooks:
         now, filters = self._clock.now_ms(), deliveries.Filters(status=status, since=since, until=until)
         # Rows that are queued meanwhile are not meant.
         total, last, end = 0, 0, await self._reader.one(deliveries.highest()) or 0
+        under_way = set(self.under_way(endpoint_id))
 
-        def write(tx: Transaction) -> list[int]:
+        def write(tx: Transaction) -> tuple[int, int] | None:
             nos = tx.all(deliveries.replayable(account_id, endpoint_id, filters, (last, end), REPLAY_GROUP))
-            for no in nos:
-                deliveries.requeue_row(tx, no, now)
-            return nos
+            for no in (again := [no for no in nos if no not in under_way]):
+                deliveries.requeue(tx, no, now)
+            return (nos[-1], len(again)) if nos else None
 
-        while nos := await self._committed(endpoint_id, write):
-            total, last = total + len(nos), nos[-1]
+        while (part := await self._committed(endpoint_id, write)) is not None:
+            last, total = part[0], total + part[1]
         return total
 
     def _changed(self, old: Endpoint, wished: EndpointChange) -> Endpoint:

@@ -20,9 +20,7 @@ class EndpointStatus(StrEnum):
 
 class DeliveryStatus(StrEnum):
     PENDING = "pending"
-    """Waiting for its first attempt or its next one."""
-    DELIVERING = "delivering"
-    """Leased to the delivery worker."""
+    """Waiting for its first attempt or its next one, or in the middle of one."""
     DELIVERED = "delivered"
     DEAD = "dead"
     """Not delivered within 7 days and one last attempt; it can be replayed."""
@@ -95,7 +93,6 @@ class Delivery(msgspec.Struct, kw_only=True):
     step: int = 0
     due_at: int
     held: bool = False
-    lease_until: int | None = None
     last_status: int | None = None
     last_error: str | None = None
     failing_since: int | None = None

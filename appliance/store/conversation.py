@@ -40,9 +40,10 @@ def named(account_id: str, device_id: str, chat: str, wa_ids: tuple[str, ...]) -
     marks = ", ".join("?" * len(wa_ids))
     sql = (
         f"SELECT {columns(Message)} FROM messages INDEXED BY messages_wa "  # noqa: S608
-        f"WHERE device_id = ? AND wa_id IN ({marks}) AND chat = ? AND account_id = ?"
+        f"WHERE substr(wa_id, -8) IN ({marks.replace('?', 'substr(?, -8)')}) AND wa_id IN ({marks}) "
+        "AND device_id = ? AND chat = ? AND account_id = ?"
     )
-    return Query(sql, (device_id, *wa_ids, chat, account_id), decoder(Message))
+    return Query(sql, (*wa_ids, *wa_ids, device_id, chat, account_id), decoder(Message))
 
 
 def files(account_id: str, media_ids: tuple[str, ...]) -> Query[MediaFile]:

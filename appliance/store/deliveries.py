@@ -10,7 +10,7 @@ from appliance.store.query import Query, count, insertion, parameters, select
 _INSERT = insertion(Delivery, "deliveries", skip=("no",))
 _REQUEUE = (
     "UPDATE deliveries SET status = 'pending', step = 0, held = 0, due_at = ?1, failing_since = NULL, "
-    "lease_until = NULL, finished_at = NULL WHERE status <> 'delivering'"
+    "finished_at = NULL WHERE no = ?2"
 )
 _WAITING = "SELECT count(*) FROM deliveries WHERE status = 'pending'"
 
@@ -65,9 +65,9 @@ def waiting_for(account_id: str, device_id: str) -> Query[int]:
     return count(sql, account_id, device_id, account_id, device_id)
 
 
-def requeue(tx: Transaction, account_id: str, delivery_id: str, now_ms: int) -> bool:
-    """Make the delivery due now, whatever became of it; False when it is on its way at this moment."""
-    return tx.run(f"{_REQUEUE} AND account_id = ?2 AND id = ?3", now_ms, account_id, delivery_id) == 1
+def requeue(tx: Transaction, no: int, now_ms: int) -> None:
+    """Make the delivery due now, whatever became of it."""
+    tx.run(_REQUEUE, now_ms, no)
 
 
 def highest() -> Query[int]:
@@ -82,15 +82,10 @@ def replayable(
     still kept."""
     where, args = _narrowed(account_id, endpoint_id, filters)
     sql = (
-        f"SELECT no FROM deliveries WHERE {where} AND no > ? AND no <= ? AND status <> 'delivering' "  # noqa: S608
+        f"SELECT no FROM deliveries WHERE {where} AND no > ? AND no <= ? "  # noqa: S608
         "AND EXISTS (SELECT 1 FROM events e WHERE e.no = deliveries.event_no) ORDER BY no LIMIT ?"
     )
     return count(sql, *args, *rows, limit)
-
-
-def requeue_row(tx: Transaction, no: int, now_ms: int) -> None:
-    """`requeue` by row number, for ranges."""
-    tx.run(f"{_REQUEUE} AND no = ?2", now_ms, no)
 
 
 def _narrowed(account_id: str, endpoint_id: str, filters: Filters) -> tuple[str, list[str | int]]:

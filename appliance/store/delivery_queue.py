@@ -1,9 +1,11 @@
-"""The deliveries table as the delivery worker sees it: a durable queue with leases.
+"""The deliveries table as the delivery worker sees it: a durable queue.
 
-A row is claimed (`delivering`, with a lease), tried outside any transaction, and then recorded: the attempt
-and the row's next state in one transaction.
+A row is claimed, tried outside any transaction, and then recorded: the attempt and the row's next state in
+one transaction. What is claimed only its worker knows, and leaves out of every question (`taken`, row
+numbers): there is one worker, and a row that it held when it died is as it was.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -16,23 +18,24 @@ _ROW = (
     "SELECT d.no, d.endpoint_id, d.device_id, d.event_no, d.event_type, d.attempts, d.step, "
     "d.failing_since, d.due_at, e.body, e.crc, coalesce(e.created_at, d.created_at) "
     "FROM deliveries d INDEXED BY {index} LEFT JOIN events e ON e.no = d.event_no "
-    "WHERE d.endpoint_id = ? AND d.status = 'pending' "
+    "WHERE d.endpoint_id = ? AND d.status = 'pending' AND d.no NOT IN (SELECT value FROM json_each(?)) "
 )
 # By name, because SQLite would rather go over all that an endpoint ever got than use a partial index.
 _FRESH, _DUE = _ROW.format(index="deliveries_fresh"), _ROW.format(index="deliveries_due")
 _WORK = """
 SELECT id, status, failing_since, probe_at, catching_up,
     EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_fresh
-        WHERE d.endpoint_id = e.id AND d.status = 'pending' AND d.attempts = 0),
+        WHERE d.endpoint_id = e.id AND d.status = 'pending' AND d.attempts = 0
+        AND d.no NOT IN (SELECT value FROM json_each(?1))),
     (SELECT min(d.due_at) FROM deliveries d INDEXED BY deliveries_due
-        WHERE d.endpoint_id = e.id AND d.status = 'pending' AND d.attempts > 0)
+        WHERE d.endpoint_id = e.id AND d.status = 'pending' AND d.attempts > 0
+        AND d.no NOT IN (SELECT value FROM json_each(?1)))
 FROM endpoints e WHERE e.enabled = 1 AND e.status <> 'stopped'
 """
-RELEASE = "UPDATE deliveries SET status = 'pending', lease_until = NULL WHERE status = 'delivering'"
 CLAMP = "UPDATE deliveries SET due_at = ? WHERE status = 'pending' AND attempts > 0 AND due_at > ?"
 _RECORD = (
     "UPDATE deliveries SET status = ?, attempts = ?, step = ?, due_at = ?, failing_since = ?, "
-    "held = ?, lease_until = NULL, last_status = ?, last_error = ?, finished_at = ? WHERE no = ?"
+    "held = ?, last_status = ?, last_error = ?, finished_at = ? WHERE no = ?"
 )
 # SELECT, because the endpoint may have been deleted meanwhile, and its deliveries with it.
 _ATTEMPT = (
@@ -54,7 +57,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Claimed(msgspec.Struct):
-    """A leased delivery with its event's body (None when the event is gone). Times are ms.
+    """A claimed delivery with its event's body (None when the event is gone). Times are ms.
 
     `probe`: tried before its time, only to learn whether the endpoint is well again.
     """
@@ -88,56 +91,28 @@ class Recorded(msgspec.Struct):
     reason: str | None = None
 
 
-def work() -> Query[Work]:
+def work(taken: Iterable[int]) -> Query[Work]:
     """Every endpoint that may be sent to, with what waits for it. A few µs an endpoint."""
+    return Query(_WORK, (_json(taken),), _work)
 
-    return Query(_WORK, (), _work)
 
-
-def fresh(endpoint_id: str, limit: int) -> Query[Claimed]:
+def fresh(endpoint_id: str, limit: int, taken: Iterable[int]) -> Query[Claimed]:
     """Deliveries never tried, in the order of their events; they are due whatever the clock says."""
-    return Query(f"{_FRESH} AND d.attempts = 0 ORDER BY d.no LIMIT ?", (endpoint_id, limit), _claimed)
+    sql = f"{_FRESH} AND d.attempts = 0 ORDER BY d.no LIMIT ?"
+    return Query(sql, (endpoint_id, _json(taken), limit), _claimed)
 
 
-def due(endpoint_id: str, now_ms: int, limit: int) -> Query[Claimed]:
+def due(endpoint_id: str, now_ms: int, limit: int, taken: Iterable[int]) -> Query[Claimed]:
     """Deliveries whose next attempt is due, the longest overdue first."""
     sql = f"{_DUE} AND d.attempts > 0 AND d.due_at <= ? ORDER BY d.due_at, d.no LIMIT ?"
-    return Query(sql, (endpoint_id, now_ms, limit), _claimed)
+    return Query(sql, (endpoint_id, _json(taken), now_ms, limit), _claimed)
 
 
-def probe(endpoint_id: str) -> Query[Claimed]:
+def probe(endpoint_id: str, taken: Iterable[int]) -> Query[Claimed]:
     """The delivery to probe a failing endpoint with: the next one whose time the receiver did not name."""
     sql = f"{_DUE} AND d.attempts > 0 AND d.held = 0 ORDER BY d.due_at, d.no LIMIT 1"
-    return Query(sql, (endpoint_id,), lambda row: msgspec.structs.replace(_claimed(row), probe=True))
-
-
-def lease(tx: Transaction, claimed: list[Claimed], until_ms: int) -> None:
-    """Take these rows out of the queue."""
-    nos = msgspec.json.encode([row.no for row in claimed]).decode()
-    tx.run(
-        "UPDATE deliveries SET status = 'delivering', lease_until = ? "
-        "WHERE no IN (SELECT value FROM json_each(?))",
-        until_ms,
-        nos,
-    )
-
-
-def release(tx: Transaction, nos: list[int]) -> None:
-    """Put rows back that were claimed and not tried."""
-    ids = msgspec.json.encode(nos).decode()
-    tx.run(RELEASE + " AND no IN (SELECT value FROM json_each(?))", ids)  # noqa: S608
-
-
-def release_all(tx: Transaction) -> int:
-    """Put every leased row back: at start nobody else can hold a lease."""
-    return tx.run(RELEASE)
-
-
-def release_expired(tx: Transaction, now_ms: int, mine: list[int]) -> int:
-    """Put rows back whose lease is over, except those in `mine`, which are still being worked on."""
-    ids = msgspec.json.encode(mine).decode()
-    sql = RELEASE + " AND lease_until < ? AND no NOT IN (SELECT value FROM json_each(?))"  # noqa: S608
-    return tx.run(sql, now_ms, ids)
+    args = (endpoint_id, _json(taken))
+    return Query(sql, args, lambda row: msgspec.structs.replace(_claimed(row), probe=True))
 
 
 def record(tx: Transaction, done: Recorded) -> None:
@@ -183,6 +158,10 @@ def make_due(tx: Transaction, endpoint_id: str, now_ms: int, limit: int) -> int:
 def clamp(tx: Transaction, now_ms: int, furthest_ms: int) -> int:
     """Make due what is due impossibly late, because the clock was set back."""
     return tx.run(CLAMP, now_ms, furthest_ms)
+
+
+def _json(nos: Iterable[int]) -> str:
+    return msgspec.json.encode(list(nos)).decode()
 
 
 def _work(row: Row) -> Work:

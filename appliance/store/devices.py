@@ -102,6 +102,16 @@ def lid_of(device_id: str, phone_jid: str) -> Query[str]:
     return Query(sql, (device_id, phone_jid), _first)
 
 
+# What stands under the phone already stays under the LID: it is the same message.
+_MOVE_CHAT = """
+UPDATE messages SET chat = ?3 WHERE device_id = ?1 AND chat = ?2 AND NOT EXISTS (
+    SELECT 1 FROM messages known INDEXED BY messages_wa
+    WHERE substr(known.wa_id, -8) = substr(messages.wa_id, -8) AND known.wa_id = messages.wa_id
+    AND known.device_id = ?1 AND known.chat = ?3 AND known.from_me = messages.from_me
+    AND coalesce(known.participant, '') = coalesce(messages.participant, ''))
+"""
+
+
 def learn_pair(tx: Transaction, device_id: str, lid: str, phone_jid: str) -> bool:
     """Remember that the LID is that phone; True when it is news, and then the chats kept under the LID
     move over."""
@@ -114,9 +124,7 @@ def learn_pair(tx: Transaction, device_id: str, lid: str, phone_jid: str) -> boo
         lid,
         phone_jid,
     )
-    tx.run(
-        "UPDATE OR IGNORE messages SET chat = ? WHERE device_id = ? AND chat = ?", phone_jid, device_id, lid
-    )
+    tx.run(_MOVE_CHAT, device_id, lid, phone_jid)
     for chat in (lid, phone_jid):
         chats.find_newest(tx, device_id, chat)
     return True

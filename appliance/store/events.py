@@ -85,8 +85,7 @@ def aged(before_ms: int, limit: int) -> Query[Aged]:
     that a receiver has not taken for days."""
     oldest = f"SELECT no, account_id FROM events WHERE created_at < ? ORDER BY created_at LIMIT {LOOKED_AT}"  # noqa: S608
     unneeded = (
-        "NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_no = o.no "
-        "AND d.status IN ('pending', 'delivering')) LIMIT ?"
+        "NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event_no = o.no AND d.status = 'pending') LIMIT ?"
     )
     return select(Aged, f"({oldest}) o", unneeded, before_ms, limit)
 

@@ -5,11 +5,25 @@ import msgspec
 from appliance.model.message import WAITING, Message, MessageStatus
 from appliance.store import chats
 from appliance.store.database import Transaction
-from appliance.store.query import Query, count, insertion, parameters, select
+from appliance.store.query import Query, insertion, parameters, select
 
 NEWEST = 50_000
+_BY_WA_ID = "messages INDEXED BY messages_wa"
+# Their index holds only the ends of the ids; without the + SQLite would put the argument in the column's
+# place, and look through all of it.
+_WA_ID = "wa_id IS NOT NULL AND substr(wa_id, -8) = substr(?1, -8) AND +wa_id = ?1"
+"""WhatsApp's id is the first argument; several senders may use one id."""
 _INSERT = insertion(Message, "messages", skip=("no",))
-_INSERT_ONCE = insertion(Message, "messages", skip=("no",), replace="ON CONFLICT DO NOTHING RETURNING no")
+_BY_EITHER_ID = (
+    "no = coalesce((SELECT no FROM messages WHERE id = ?1 AND account_id = ?2 "  # noqa: S608
+    "AND device_id NOT IN (SELECT id FROM devices WHERE account_id IS NULL)), "
+    f"(SELECT max(no) FROM {_BY_WA_ID} WHERE {_WA_ID} "
+    "AND device_id IN (SELECT id FROM devices WHERE account_id = ?2)))"
+)
+_ON_DEVICE = (
+    "no = (SELECT max(no) FROM (SELECT no FROM messages WHERE id = ?1 AND device_id = ?2 "  # noqa: S608
+    f"UNION ALL SELECT no FROM {_BY_WA_ID} WHERE {_WA_ID} AND device_id = ?2))"
+)
 # The partial index is only used when its own condition stands in the query word for word.
 _IS_WAITING = "status IN ('queued', 'sending')"
 
@@ -28,27 +42,9 @@ def insert(tx: Transaction, message: Message) -> int:
     return no
 
 
-def insert_once(tx: Transaction, message: Message) -> bool:
-    """Store a message unless the device has it already (same chat, author and WhatsApp id); True when it
-    was stored."""
-    no = tx.one(count(_INSERT_ONCE, *parameters(message, ("no",))))
-    if no is not None:
-        chats.move_up(tx, message, no)
-    return no is not None
-
-
 def by_id(account_id: str, any_id: str) -> Query[Message]:
     """The message with our id, or with WhatsApp's (the newest, should several chats use it)."""
-    return select(
-        Message,
-        "messages",
-        "no = coalesce((SELECT no FROM messages WHERE id = ?2 AND account_id = ?1 "
-        "AND device_id NOT IN (SELECT id FROM devices WHERE account_id IS NULL)), "
-        "(SELECT max(no) FROM messages WHERE device_id IN (SELECT id FROM devices WHERE account_id = ?1) "
-        "AND wa_id = ?2))",
-        account_id,
-        any_id,
-    )
+    return select(Message, "messages", _BY_EITHER_ID, any_id, account_id)
 
 
 def by_no(no: int) -> Query[Message]:
@@ -62,20 +58,19 @@ def by_our_id(message_id: str) -> Query[Message]:
 
 def on_device(device_id: str, any_id: str) -> Query[Message]:
     """The device's message with our id or WhatsApp's."""
-    where = "device_id = ? AND (id = ? OR wa_id = ?) ORDER BY no DESC LIMIT 1"
-    return select(Message, "messages", where, device_id, any_id, any_id)
+    return select(Message, "messages", _ON_DEVICE, any_id, device_id)
 
 
 def repeat_of(message: Message) -> Query[Message]:
-    """The stored message of which this one is a repeat."""
-    where = "device_id = ? AND wa_id = ? AND chat = ? AND coalesce(participant, '') = ? AND from_me = ?"
-    args = (message.device_id, message.wa_id, message.chat, message.participant or "", message.from_me)
-    return select(Message, "messages", where, *args)
+    """The stored message of which this one is a repeat: the same chat, author and WhatsApp id."""
+    where = f"{_WA_ID} AND device_id = ?2 AND chat = ?3 AND coalesce(participant, '') = ?4 AND from_me = ?5"
+    args = (message.wa_id, message.device_id, message.chat, message.participant or "", message.from_me)
+    return select(Message, _BY_WA_ID, where, *args)
 
 
 def ours(device_id: str, wa_id: str) -> Query[Message]:
     """The message this device's account sent under that WhatsApp id."""
-    return select(Message, "messages", "device_id = ? AND wa_id = ? AND from_me = 1", device_id, wa_id)
+    return select(Message, _BY_WA_ID, f"{_WA_ID} AND device_id = ?2 AND from_me = 1", wa_id, device_id)
 
 
 def next_queued(device_id: str) -> Query[Message]:
@@ -256,8 +251,9 @@ def yield_wa_id(tx: Transaction, message: Message) -> None:
     """Should an echo of our own message have been stored under the same WhatsApp id, the id is the sent
     one's."""
     tx.run(
-        "UPDATE messages SET wa_id = NULL WHERE device_id = ? AND wa_id = ? AND from_me = 1 AND no <> ?",
-        message.device_id,
+        f"UPDATE {_BY_WA_ID} SET wa_id = NULL "  # noqa: S608
+        f"WHERE {_WA_ID} AND device_id = ?2 AND from_me = 1 AND no <> ?3",
         message.wa_id,
+        message.device_id,
         message.no,
     )

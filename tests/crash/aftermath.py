@@ -143,9 +143,7 @@ class _Books:
         if len(self._all("SELECT no FROM endpoints")) == ENDPOINTS:
             yield from self._undelivered()
         missing = "event_no NOT IN (SELECT no FROM events)"
-        for [no] in self._all(
-            f"SELECT no FROM deliveries WHERE status IN ('pending', 'delivering') AND {missing}"
-        ):
+        for [no] in self._all(f"SELECT no FROM deliveries WHERE status = 'pending' AND {missing}"):
             yield f"delivery without its event: {no}"
         counted = "SELECT count(*) FROM attempts a WHERE a.delivery_no = d.no"
         for [no] in self._all(f"SELECT no FROM deliveries d WHERE attempts <> ({counted})"):

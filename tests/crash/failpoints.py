@@ -158,7 +158,7 @@ class Stage:
 
     def fail_deliveries(self) -> None:
         """The receiver of webhooks takes its time until others wait behind one delivery, and refuses that:
-        those behind it are put back."""
+        those behind it are tried before it."""
         self._hook.may_answer.clear()
         with contextlib.suppress(AssertionError, httpx.TransportError):
             until("deliveries one behind the other", self._is_crowded, CROWDED_WITHIN_S)
@@ -197,7 +197,7 @@ class Stage:
 
     def _is_crowded(self) -> bool:
         path = f"/webhooks/{self.webhook_id}/deliveries"
-        return len(self.account.ok("GET", path, params={"status": "delivering"})["items"]) > 1
+        return len(self.account.ok("GET", path, params={"status": "pending"})["items"]) > 1
 
     def _is_sending(self) -> bool:
         return bool(self.account.ok("GET", "/messages", params={"status": "sending"})["items"])

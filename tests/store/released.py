@@ -153,10 +153,7 @@ def _fill(data: Path, copy: Path) -> list[str]:
             "id"
         ]
         shop.api.ok("POST", f"/webhooks/{waiting}/test")
-        path = f"/webhooks/{waiting}/deliveries"
-        until(
-            "delivery under way", lambda: shop.api.ok("GET", path, params={"status": "delivering"})["items"]
-        )
+        stack.enter_context(mute.accept()[0])  # it is under way, and will be
         for webhook in (*shop.webhooks.values(), waiting):
             shop.api.ok("PATCH", f"/webhooks/{webhook}", {"enabled": False})
         made = backup.make(data / "gateway.db", time.time_ns() // 1_000_000)

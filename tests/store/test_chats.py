@@ -2,7 +2,9 @@
 
 import random
 from functools import partial
+from typing import Any
 
+import msgspec
 from messages_of import newcomer, phone
 
 from appliance.model.device import Device
@@ -62,7 +64,7 @@ async def test_a_groups_subject_is_its_name_and_else_what_the_other_side_calls_i
 
     def fill(tx: Transaction) -> None:
         for chat in ("1@s.whatsapp.net", "2@g.us", "3@s.whatsapp.net"):
-            messages.insert_once(tx, message(device, chat))
+            messages.insert(tx, message(device, chat))
         chats.learn_name(tx, device.id, "1@s.whatsapp.net", "Budi")
         devices.name_chat(tx, device.id, "2@g.us", "Family")
 
@@ -71,16 +73,40 @@ async def test_a_groups_subject_is_its_name_and_else_what_the_other_side_calls_i
     assert [chat.name for chat in found] == [None, "Family", "Budi"]
 
 
-async def test_a_repeated_message_does_not_move_its_chat(db: Database) -> None:
+async def test_a_repeat_is_the_same_id_of_the_same_author_in_the_same_chat(db: Database) -> None:
+    account = await db.transaction(newcomer)
+    device, other = [await db.transaction(lambda tx: phone(tx, account.id)) for _ in range(2)]
+    first = message(device, "a")
+    no = await db.transaction(lambda tx: messages.insert(tx, first))
+    ends_alike = f"0{first.wa_id}"
+    cases: tuple[tuple[str, dict[str, Any], bool], ...] = (
+        ("a", {}, True),
+        ("b", {}, False),
+        ("a", {"wa_id": ends_alike}, False),
+        ("a", {"from_me": not first.from_me}, False),
+        ("a", {"participant": "p"}, False),
+        ("a", {"device_id": other.id}, False),
+    )
+    for chat, changes, is_repeat in cases:
+        again = msgspec.structs.replace(message(device, chat), **{"wa_id": first.wa_id, **changes})
+        known = await db.reader.one(messages.repeat_of(again))
+        assert (known is not None and known.no == no) is is_repeat, changes
+
+
+async def test_what_stands_under_the_phone_already_stays_under_the_lid(db: Database) -> None:
     account = await db.transaction(newcomer)
     device = await db.transaction(lambda tx: phone(tx, account.id))
-    twice = message(device, "a")
-    assert await db.transaction(lambda tx: messages.insert_once(tx, twice))
-    await db.transaction(lambda tx: messages.insert_once(tx, message(device, "b")))
-    repeat = message(device, "a")
-    repeat.wa_id = twice.wa_id
-    assert not await db.transaction(lambda tx: messages.insert_once(tx, repeat))
-    assert [chat for chat, _ in await listed(db, device)] == ["b", "a"]
+    known = message(device, "1@s.whatsapp.net")
+    twice = msgspec.structs.replace(message(device, "1@lid"), wa_id=known.wa_id)
+
+    def fill(tx: Transaction) -> None:
+        for each in (known, twice, message(device, "1@lid")):
+            messages.insert(tx, each)
+        devices.learn_pair(tx, device.id, "1@lid", "1@s.whatsapp.net")
+
+    await db.transaction(fill)
+    chats_of = Query("SELECT chat FROM messages ORDER BY no", (), lambda row: str(row[0]))
+    assert await db.reader.all(chats_of) == ["1@s.whatsapp.net", "1@lid", "1@s.whatsapp.net"]
 
 
 async def test_chats_follow_whatever_happens_to_messages(db: Database) -> None:
@@ -101,7 +127,7 @@ async def test_chats_follow_whatever_happens_to_messages(db: Database) -> None:
             expiry.messages(tx, at - 30, 10)
         else:
             server = "lid" if chance.random() < 0.3 else "s.whatsapp.net"
-            messages.insert_once(tx, message(device, f"{chance.randrange(10)}@{server}", at=at))
+            messages.insert(tx, message(device, f"{chance.randrange(10)}@{server}", at=at))
 
     for at in range(400):
         await db.transaction(partial(step, at=at))

@@ -1,7 +1,7 @@
 """Endpoints and deliveries in the store: lists, the order of the queue, replays, and what a deletion takes
 along."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,15 +33,15 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield ready
 
 
-async def claimed(rig: Rig, endpoint: Endpoint, limit: int = 100) -> list[Claimed]:
-    """Claim first attempts as the worker does."""
+async def claimed(
+    rig: Rig, endpoint: Endpoint, limit: int = 100, taken: Sequence[Claimed] = ()
+) -> list[Claimed]:
+    """Claim first attempts as the worker does, which knows what it has taken."""
+    return await rig.db.reader.all(delivery_queue.fresh(endpoint.id, limit, nos(taken)))
 
-    def write(tx: Transaction) -> list[Claimed]:
-        rows = tx.all(delivery_queue.fresh(endpoint.id, limit))
-        delivery_queue.lease(tx, rows, rig.clock.now_ms() + 1000)
-        return rows
 
-    return await rig.db.transaction(write)
+def nos(rows: Sequence[Claimed]) -> list[int]:
+    return [row.no for row in rows]
 
 
 def outcome(row: Claimed, status: DeliveryStatus, due_at: int = 0) -> Recorded:
@@ -73,8 +73,12 @@ async def test_every_interested_endpoint_gets_one_delivery(rig: Rig) -> None:
         "off": await rig.endpoint(URL, enabled=False),
     }
 
+    taken: list[Claimed] = []
+
     async def told() -> set[str]:
-        return {name for name, endpoint in wanted.items() if await claimed(rig, endpoint)}
+        found = {name: await claimed(rig, endpoint, taken=taken) for name, endpoint in wanted.items()}
+        taken.extend(row for rows in found.values() for row in rows)
+        return {name for name, rows in found.items() if rows}
 
     await rig.tell()
     assert await told() == {"everything", "device one", "one chat"}
@@ -115,19 +119,30 @@ async def test_the_queue_gives_first_attempts_in_order_and_later_ones_by_their_t
     rows = await claimed(rig, endpoint, 3)
     assert [row.event_no for row in rows] == [1, 2, 3]
     assert all(row.body for row in rows)
-    assert [row.event_no for row in await claimed(rig, endpoint)] == [4]
+    [last] = await claimed(rig, endpoint, taken=rows)
+    assert last.event_no == 4
+    [work] = await rig.db.reader.all(delivery_queue.work(nos(rows)))
+    assert (work.fresh, work.due_at) == (True, None)
     due_at = rig.clock.now_ms() + 1000
     times = (due_at + 5, due_at, due_at + 9000)
     await record(
         rig, *[outcome(row, DeliveryStatus.PENDING, at) for row, at in zip(rows, times, strict=True)]
     )
-    query = delivery_queue.due(endpoint.id, due_at + 10, 10)
+    query = delivery_queue.due(endpoint.id, due_at + 10, 10, [])
     assert [row.event_no for row in await rig.db.reader.all(query)] == [2, 1]
-    [work] = await rig.db.reader.all(delivery_queue.work())
+    [work] = await rig.db.reader.all(delivery_queue.work([last.no]))
     assert (work.fresh, work.due_at) == (False, due_at)
-    probe = await rig.db.reader.one(delivery_queue.probe(endpoint.id))
+    probe = await rig.db.reader.one(delivery_queue.probe(endpoint.id, []))
     assert probe is not None
     assert (probe.event_no, probe.probe) == (2, True)
+    taken = [rows[1].no, last.no]
+    query = delivery_queue.due(endpoint.id, due_at + 10, 10, taken)
+    assert [row.event_no for row in await rig.db.reader.all(query)] == [1]
+    [work] = await rig.db.reader.all(delivery_queue.work(taken))
+    assert (work.fresh, work.due_at) == (False, due_at + 5)
+    probe = await rig.db.reader.one(delivery_queue.probe(endpoint.id, taken))
+    assert probe is not None
+    assert probe.event_no == 1
 
 
 async def test_a_backlog_is_made_due_in_parts_but_not_what_the_receiver_postponed(rig: Rig) -> None:
@@ -189,7 +204,7 @@ async def test_lists_are_narrowed_by_status_event_and_time(rig: Rig) -> None:
     assert await listed(since=middle) == [4, 3]
     assert await listed(until=middle) == [2, 1]
     assert await listed(event=EventType.DEVICE_STATUS) == []
-    assert await rig.db.reader.one(deliveries.waiting_for(rig.account.id, rig.device.id)) == 0
+    assert await rig.db.reader.one(deliveries.waiting_for(rig.account.id, rig.device.id)) == 2
 
 
 async def test_a_replay_begins_the_schedule_anew_and_keeps_the_attempts(rig: Rig) -> None:

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from messages_of import message, owner
+from messages_of import device_of, message, owner
 
 from appliance.store import (
     chats,
+    conversation,
     delivery_queue,
     devices,
     events,
@@ -65,6 +66,7 @@ LISTS = [
     Filters(words="halo"),
     Filters(words='"halo dunia" bes*', device_id="d", kind="document", since=1),
 ]
+SOMETHING = message(device_of("a"), 1, None)
 LARGE = ("messages", "events", "deliveries", "receipts", "chats")
 
 
@@ -158,20 +160,24 @@ def test_no_other_list_does(connection: sqlite3.Connection, query: Query[Any]) -
         (messages.interrupted(), "messages_waiting"),
         (messages.waiting(), "messages_waiting"),
         (messages.untold(), "messages_untold"),
+        (messages.by_id("a", "m"), "messages_wa (<expr>=?)"),
+        (messages.on_device("d", "m"), "messages_wa (<expr>=?)"),
+        (messages.ours("d", "m"), "messages_wa (<expr>=?)"),
+        (messages.repeat_of(SOMETHING), "messages_wa (<expr>=?)"),
+        (conversation.named("a", "d", "c", ("m", "n")), "messages_wa (<expr>=?)"),
         (messages.accepted_since(7), "INTEGER PRIMARY KEY"),
         (media.waiting_notes(), "messages_waiting"),
         (events.highest(), "sqlite_sequence"),
-        (delivery_queue.work(), "deliveries_fresh"),
-        (delivery_queue.work(), "deliveries_due"),
-        (delivery_queue.fresh("e", 5), "deliveries_fresh"),
-        (delivery_queue.due("e", 7, 5), "deliveries_due"),
-        (delivery_queue.probe("e"), "deliveries_due"),
+        (delivery_queue.work([1]), "deliveries_fresh"),
+        (delivery_queue.work([1]), "deliveries_due"),
+        (delivery_queue.fresh("e", 5, [1]), "deliveries_fresh"),
+        (delivery_queue.due("e", 7, 5, [1]), "deliveries_due"),
+        (delivery_queue.probe("e", [1]), "deliveries_due"),
         (figures.deliveries_waiting(), "deliveries_fresh"),
-        (Query(delivery_queue.RELEASE, (), tuple), "deliveries_leased"),
         (Query(delivery_queue.CLAMP, (7, 7), tuple), "deliveries_due"),
     ],
 )
-def test_what_a_start_and_a_turn_of_deliveries_ask_goes_by_what_waits(
+def test_what_is_asked_often_goes_by_the_index_for_it(
     connection: sqlite3.Connection, query: Query[Any], index: str
 ) -> None:
     steps = plan(connection, query)

@@ -63,7 +63,7 @@ def test_the_fixture_holds_something_of_everything(number: int, tmp_path: Path) 
         def kinds(column: str, table: str) -> set[Any]:
             return {value for (value,) in connection.execute(f"SELECT DISTINCT {column} FROM {table}")}
 
-        assert kinds("status", "deliveries") == {"pending", "delivering", "delivered", "dead"}
+        assert kinds("status", "deliveries") >= {"pending", "delivered", "dead"}
         assert kinds("status", "messages") >= {None, "sending", "read", "failed"}
         assert kinds("status", "devices") >= {"CONNECTED", "DISCONNECTED", "LOGGED_OUT", "BANNED"}
         assert kinds("role", "accounts") == {"admin", "user"}

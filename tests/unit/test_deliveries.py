@@ -19,7 +19,7 @@ from appliance.gateway.delivery_records import PROBE_MS
 from appliance.gateway.retry import SCHEDULE_S
 from appliance.gateway.webhooks import EndpointChange
 from appliance.model.webhook import DeliveryStatus, EndpointStatus
-from appliance.store import deliveries, delivery_queue
+from appliance.store import deliveries
 from appliance.store.database import Transaction
 
 DAY_S = 86_400
@@ -91,7 +91,7 @@ async def test_a_failing_delivery_follows_the_schedule_and_dies_after_a_week_and
 
         async def tried_again(before: int = before) -> bool:
             [now] = await rig.deliveries(endpoint)
-            return now.attempts > before and now.status is not DeliveryStatus.DELIVERING
+            return now.attempts > before
 
         await eventually(tried_again)
         [delivery] = await rig.deliveries(endpoint)
@@ -259,7 +259,7 @@ async def test_a_hanging_endpoint_delays_no_other(now: Rig) -> None:
         never.set()
 
 
-async def test_a_new_worker_takes_up_what_a_killed_one_had_leased(tmp_path: Path) -> None:
+async def test_a_new_worker_takes_up_what_a_killed_one_had_under_way(tmp_path: Path) -> None:
     async with Receiver() as receiver:
         never = asyncio.Event()
 
@@ -273,8 +273,8 @@ async def test_a_new_worker_takes_up_what_a_killed_one_had_leased(tmp_path: Path
             numbers = await rig.tell(3)
             await receiver.wait_for(1)
             await rig.kill_worker()
-            states = [each.status for each in await rig.deliveries(endpoint)]
-            assert states[0] is DeliveryStatus.DELIVERING
+            states = {(each.status, each.attempts) for each in await rig.deliveries(endpoint)}
+            assert states == {(DeliveryStatus.PENDING, 0)}
         never.set()
         receiver.script = lambda _: 200
         async with Rig(tmp_path, HandClock(), account=rig.account) as again:
@@ -282,7 +282,7 @@ async def test_a_new_worker_takes_up_what_a_killed_one_had_leased(tmp_path: Path
         assert [got.event_no for got in receiver.received][1:] == numbers
 
 
-async def test_stop_lets_what_is_in_flight_finish_and_releases_the_rest(rig: Rig, receiver: Receiver) -> None:
+async def test_stop_lets_what_is_in_flight_finish_and_the_rest_wait(rig: Rig, receiver: Receiver) -> None:
     answers = asyncio.Event()
 
     async def slowly(_: Received) -> int:
@@ -301,7 +301,7 @@ async def test_stop_lets_what_is_in_flight_finish_and_releases_the_rest(rig: Rig
     assert len(receiver.received) == 1
 
 
-async def test_stop_cuts_what_does_not_finish_and_releases_it(rig: Rig, receiver: Receiver) -> None:
+async def test_stop_cuts_what_does_not_finish_and_it_waits(rig: Rig, receiver: Receiver) -> None:
     never = asyncio.Event()
 
     async def hang(_: Received) -> int:
@@ -378,32 +378,47 @@ async def test_a_clock_set_back_by_ten_years_stalls_nothing(rig: Rig, receiver: 
     await rig.settled(endpoint, DeliveryStatus.DELIVERED, 2)
 
 
-async def test_an_expired_lease_is_claimed_again(rig: Rig, receiver: Receiver) -> None:
+async def test_what_is_under_way_is_not_begun_a_second_time(rig: Rig, receiver: Receiver) -> None:
+    answers = asyncio.Event()
+
+    async def slowly(_: Received) -> int:
+        await answers.wait()
+        return 200
+
+    receiver.script = slowly
     endpoint = await rig.endpoint(receiver.url)
     await rig.tell()
-    [delivery] = await rig.settled(endpoint, DeliveryStatus.DELIVERED)
+    await receiver.wait_for(1)
+    [under_way] = await rig.deliveries(endpoint)
+    assert under_way.status is DeliveryStatus.PENDING
+    again = await rig.webhooks.replay(rig.account.id, endpoint.id, under_way.id)
+    assert again.status is DeliveryStatus.PENDING
+    quick = await rig.endpoint(receiver.url)
+    receiver.script = lambda _: 200
+    # By the time that the other webhook has its own, several turns have looked at what waits.
+    for n in range(1, 4):
+        await rig.tell()
+        await rig.settled(quick, DeliveryStatus.DELIVERED, n)
+    assert len([got for got in receiver.received if got.event_no == under_way.event_no]) == 1
+    answers.set()
+    rows = await rig.settled(endpoint, DeliveryStatus.DELIVERED, 4)
+    assert [row.attempts for row in rows] == [1, 1, 1, 1]
 
-    def strand(tx: Transaction) -> None:
-        tx.run(
-            "UPDATE deliveries SET status = 'delivering', lease_until = ? WHERE no = ?",
-            rig.clock.now_ms() + 1000,
-            delivery.no,
-        )
 
-    await rig.db.transaction(strand)
-    await rig.advance(120)
-    await receiver.wait_for(2)
-
-
-async def test_release_leaves_rows_in_use_alone(rig: Rig) -> None:
-    def check(tx: Transaction) -> int:
-        tx.run("UPDATE deliveries SET status = 'delivering', lease_until = 0")
-        return delivery_queue.release_expired(tx, 10, [1])
-
-    await rig.worker.stop()
-    await rig.endpoint("http://127.0.0.1:9999/")
-    await rig.tell(2)
-    assert await rig.db.transaction(check) == 1
+async def test_a_result_that_cannot_be_written_is_not_tried_for_again_and_again(
+    rig: Rig, receiver: Receiver
+) -> None:
+    endpoint = await rig.endpoint(receiver.url)
+    await rig.db.transaction(lambda tx: tx.run("ALTER TABLE attempts RENAME TO attempts_elsewhere"))
+    await rig.tell()
+    await receiver.wait_for(1)
+    other = await rig.endpoint(receiver.url, device_id=(await rig.another_device()).id)
+    await eventually(lambda: bool(rig.worker._records._unwritable))
+    await rig.db.transaction(lambda tx: tx.run("ALTER TABLE attempts_elsewhere RENAME TO attempts"))
+    await rig.webhooks.test(rig.account.id, other.id)
+    await rig.settled(other, DeliveryStatus.DELIVERED)
+    assert len(receiver.received) == 2
+    assert [row.status for row in await rig.deliveries(endpoint)] == [DeliveryStatus.PENDING]
 
 
 async def test_an_address_no_longer_allowed_stops_the_endpoint(rig: Rig, receiver: Receiver) -> None:
