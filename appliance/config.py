@@ -1,8 +1,7 @@
 """The configuration: a TOML file, the environment and the command line become one frozen struct.
 
 Later wins: defaults, the file, `WA_GATEWAY_SECTION__KEY` in the environment, `--set section.key=value`.
-A key `name_file` reads the value of `name` from that file, so that a secret need not stand in the
-configuration.
+A secret need not stand in the configuration: the key `name_file` reads the value of `name` from that file.
 """
 
 import difflib
@@ -30,6 +29,9 @@ from appliance.store.database import StoreSettings
 from appliance.tls import TlsSettings
 
 ENV_PREFIX = "WA_GATEWAY_"
+SECRETS = frozenset({"tls.key_password", "engine.proxy", "backup.passphrase"})
+"""What may stand in a file of its own. Nothing else may: who writes `tls.key_file` means the key, and what is
+in that would be told as the name of a file that is not there."""
 _DOMAIN = re.compile(r"(?=.{4,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
 
 
@@ -132,6 +134,8 @@ def _put(tree: dict[str, Any], path: list[str], value: Any, origin: str) -> None
         if not isinstance(inner, dict):
             raise ConfigError(f"{origin}: {key} has no keys below it.")
         tree = inner
+    # To the end: of a secret and the file that it may stand in, the one that was said last counts.
+    tree.pop(last, None)
     tree[last] = value
 
 
@@ -151,8 +155,12 @@ def _check(tree: Mapping[str, Any], origin: str) -> None:
 def _check_section(section: str, kind: type[msgspec.Struct], value: dict[str, Any], origin: str) -> None:
     names = kind.__struct_fields__
     for key in value:
-        if key not in names and key.removesuffix("_file") not in names:
+        if key not in names and not _names_a_file(section, key):
             raise ConfigError(f"{origin}: there is no setting {section}.{key}.{_nearest(key, names)}")
+
+
+def _names_a_file(section: str, key: str) -> bool:
+    return key.endswith("_file") and f"{section}.{key.removesuffix('_file')}" in SECRETS
 
 
 def _nearest(wrong: str, right: Iterable[str]) -> str:
@@ -224,10 +232,8 @@ def _check_tls(tls: TlsSettings) -> None:
 
 
 def _from_files(section: str, values: dict[str, Any]) -> Iterable[tuple[str, Any]]:
-    fields = {f.name: f.type for f in msgspec.structs.fields(Config)}
-    names = getattr(fields[section], "__struct_fields__", ())
     for key, value in values.items():
-        if key in names:
+        if not _names_a_file(section, key):
             yield key, value
             continue
         try:

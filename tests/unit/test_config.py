@@ -117,6 +117,23 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
             load(None, {}, [f"engine.proxy_file={path}"])
 
 
+def test_only_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    """What is in any other file is not read, so that no error can tell it."""
+    (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    for name in ("tls.key", "tls.certificate", "server.host", "logs.level"):
+        with pytest.raises(ConfigError, match=rf"there is no setting {name}_file\.") as refused:
+            load(None, {}, [f"{name}_file={tmp_path / 'key.pem'}"])
+        assert "BEGIN" not in str(refused.value)
+
+
+def test_of_a_secret_and_its_file_the_one_said_last_counts(tmp_path: Path) -> None:
+    (tmp_path / "phrase").write_text("from the file")
+    said = [f"backup.passphrase_file={tmp_path / 'phrase'}", "backup.passphrase=from the line"]
+    assert load(None, {}, said).backup.passphrase == "from the line"
+    assert load(None, {}, [said[1], *said]).backup.passphrase == "from the line"
+    assert load(None, {}, [*said, said[0]]).backup.passphrase == "from the file"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
