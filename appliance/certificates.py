@@ -73,8 +73,11 @@ class Certificates:
         Raises TlsUnusable."""
         pair = named_pair(self._settings)
         if self._settings.is_ordered:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            pair = self._ordered_pair() or self._stand_in()
+            try:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                pair = self._ordered_pair() or self._stand_in()
+            except OSError as error:
+                raise TlsUnusable(f"{self._folder}: {error.strerror}.") from error
         self._pair, self.pem = pair, readable(pair)
 
     def use(self, settings: TlsSettings) -> None:

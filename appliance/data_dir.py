@@ -1,5 +1,6 @@
 """The data directory: one process at a time holds it, and finds it whole."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -33,9 +34,10 @@ def lock(path: Path) -> IO[str]:
         holder = file.read().strip() or "?"
         file.close()
         raise DataDirInUse(f"{path} is in use by another gateway (process {holder}).") from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    # Only to tell others who holds it: a full disk is no reason not to.
+    with contextlib.suppress(OSError):
+        os.truncate(file.fileno(), 0)
+        os.write(file.fileno(), str(os.getpid()).encode())
     try:
         exchange.finish(path)
     except OSError as error:
