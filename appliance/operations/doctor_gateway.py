@@ -51,6 +51,9 @@ def check_files(patient: Patient) -> Iterator[Finding]:
         yield bad("data_dir", f"{folder} cannot be written.", "Mount it for writing, or chmod u+rwx it.")
     else:
         yield good("data_dir", f"{folder} can be written.")
+    if data_dir.database_path(folder).exists() and not (folder / "secret.key").exists():
+        advice = "Put it back from a backup: without it stored secrets cannot be read."
+        yield bad("secret_key", f"{folder / 'secret.key'} is missing.", advice)
     yield from _open_to_others(folder)
 
 
