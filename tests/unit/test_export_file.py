@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from appliance.cli import main
+from appliance import cli
+from appliance.config import load
 from appliance.control import ControlSocket
 from appliance.model.ids import new_id
+from appliance.operations.moving import run_export
 
 
 class Gateway:
@@ -58,7 +60,8 @@ async def exported(gateway: Gateway, target: Path) -> int:
     phrase = gateway.folder / "phrase"
     phrase.write_text("correct horse battery")
     words = ["export", gateway.id, str(target), f"--data-dir={gateway.folder}", f"--passphrase-file={phrase}"]
-    return await asyncio.to_thread(main, words)
+    options = cli.parser().parse_args(words)
+    return await asyncio.to_thread(run_export, load(None, {}, cli.overrides(options)), options)
 
 
 def refuse_to_sync(monkeypatch: pytest.MonkeyPatch, kind: int, code: int) -> None:
