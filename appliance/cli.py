@@ -345,6 +345,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _address(text: str) -> str:
+    name, _, port = text.rpartition(":")
+    if not name or not (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
+        raise argparse.ArgumentTypeError(f"{text} is not HOST:PORT")
+    return text
+
+
 def _add_doctor(doctor: argparse.ArgumentParser) -> None:
     doctor.add_argument("--json", action="store_true", help="print an array of {check, state, text, advice}")
     doctor.add_argument(
@@ -352,6 +359,7 @@ def _add_doctor(doctor: argparse.ArgumentParser) -> None:
     )
     doctor.add_argument(
         "--whatsapp-address",
+        type=_address,
         default="web.whatsapp.com:443",
         metavar="HOST:PORT",
         help="where WhatsApp is (default: %(default)s)",

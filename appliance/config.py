@@ -5,6 +5,7 @@ A secret need not stand in the configuration: the key `name_file` reads the valu
 """
 
 import difflib
+import ipaddress
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -93,6 +94,8 @@ def load(file: Path | None, environment: Mapping[str, str], overrides: Iterable[
 def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text("utf-8"))
+    except PermissionError:
+        raise ConfigError(f"{file}: you may not read it. Run this as root (sudo) or as its user.") from None
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -184,6 +187,11 @@ def _convert(tree: dict[str, Any]) -> Config:
 
 def _check_addresses(config: Config) -> None:
     """Raises ConfigError; what is wrong is not repeated, for a proxy's address holds its password."""
+    if not _is_address(config.server.host):
+        raise ConfigError(
+            "server.host: write an address, not a name: 127.0.0.1 for this machine only, 0.0.0.0 for every "
+            "network that it is in, or one of its own addresses."
+        )
     if config.engine.proxy is not None:
         try:
             check_proxy(config.engine.proxy)
@@ -197,6 +205,15 @@ def _check_addresses(config: Config) -> None:
             "server.public_url: write the address that people reach this gateway by, without a path: "
             "https://wa.example.org."
         )
+
+
+def _is_address(host: str) -> bool:
+    """The server listens on nothing else, not even localhost."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_origin(url: str) -> bool:

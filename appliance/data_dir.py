@@ -25,6 +25,11 @@ def lock(path: Path) -> IO[str]:
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = (path / LOCK).open("a+")
+    except PermissionError:
+        raise DataDirInUse(
+            f"{path}: you may not write there. Run this as root (sudo) or as its user, or choose another "
+            "directory with --data-dir."
+        ) from None
     except OSError as error:
         raise DataDirInUse(f"{path}: {error.strerror}. Choose another directory with --data-dir.") from None
     try:

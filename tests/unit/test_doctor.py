@@ -325,3 +325,18 @@ def test_a_key_that_is_not_the_certificates_is_told(data: Path) -> None:
     (data / "tls.key").write_text("nothing")
     assert one(doctor_gateway.check_tls(patient(data, *settings)), "tls").state == "problem"
     assert list(doctor_gateway.check_tls(patient(data))) == []
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", ":443", "host:", "host:0", "host:65536", "host:²"])
+def test_an_address_that_is_none_is_wrong_usage(wrong: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        options("--reach-whatsapp", f"--whatsapp-address={wrong}")
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://127.0.0.1:1/", "http://127.0.0.1:1?a=b", f"http://{'a' * 70}.example:1"]
+)
+def test_a_proxy_that_is_not_there_is_told(data: Path, proxy: str) -> None:
+    tried = patient(data, f"engine.proxy={proxy}", reach="example.test:1")
+    assert one(doctor_gateway.check_reach(tried), "whatsapp").state == "problem"
