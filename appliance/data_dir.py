@@ -15,6 +15,10 @@ class DataDirInUse(Exception):
     """Another gateway runs on this directory, or it cannot be written."""
 
 
+class Held(DataDirInUse):
+    """Another process has it now."""
+
+
 def lock(path: Path) -> IO[str]:
     """Make the directory if need be and hold its lock while the returned file stays open.
 
@@ -38,7 +42,7 @@ def lock(path: Path) -> IO[str]:
         file.seek(0)
         holder = file.read().strip() or "?"
         file.close()
-        raise DataDirInUse(f"{path} is in use by another gateway (process {holder}).") from None
+        raise Held(f"{path} is in use by another gateway (process {holder}).") from None
     # Only to tell others who holds it: a full disk is no reason not to.
     with contextlib.suppress(OSError):
         os.truncate(file.fileno(), 0)

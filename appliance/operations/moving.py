@@ -159,7 +159,7 @@ def _unpacked(file: Path, phrase: str, session: Path) -> Note:
     with file.open("rb") as source:
         progress = Progress("Reading", os.fstat(source.fileno()).st_size)
         found = members(SealedReader(source, phrase))
-        note = _note(next(found))
+        note = _note(next(found, None))
         for member in found:
             if member.name != SESSION or session.exists():
                 raise ArchiveDamaged(member.name)
@@ -177,10 +177,13 @@ def _unpack(member: Member, target: Path, told: Callable[[int], None]) -> None:
             told(len(block))
 
 
-def _note(member: Member) -> Note:
-    if member.name != NOTE or member.size > _LONGEST_NOTE:
-        raise ArchiveDamaged(member.name)
-    note = msgspec.json.decode(b"".join(member.blocks), type=Note)
+def _note(member: Member | None) -> Note:
+    if member is None or member.name != NOTE or member.size > _LONGEST_NOTE:
+        raise ArchiveDamaged("note")
+    try:
+        note = msgspec.json.decode(b"".join(member.blocks), type=Note)
+    except msgspec.MsgspecError:
+        raise ArchiveDamaged("note") from None
     if note.format > FORMAT or _numbers(note.engine) > _numbers(LIBRARY):
         raise Refused(f"it was made by WA Gateway {note.version}, this is {__version__}: upgrade first.")
     if _ID.fullmatch(str(note.identity.get("id"))) is None:
