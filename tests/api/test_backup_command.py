@@ -416,6 +416,25 @@ def test_what_is_sealed_and_something_else_is_refused(
     assert said in told
 
 
+def test_a_file_that_does_not_say_whose_session_it_is_is_refused(shop: Shop, tmp_path: Path) -> None:
+    session = tmp_path / "session.db"
+    with contextlib.closing(sqlite3.connect(session)) as connection:
+        connection.execute("CREATE TABLE keys (id)")
+    note = {"exportId": "e1", "version": "0.1.0", "engine": "0.0.1", "identity": {"id": shop.device_id}}
+    with (tmp_path / "sealed").open("wb") as out:
+        sealed = SealedWriter(out, PHRASE)
+        archive = ArchiveWriter(sealed, io.BytesIO())
+        for name, content in (
+            ("device.json", msgspec.json.encode(note)),
+            ("session.db", session.read_bytes()),
+        ):
+            archive.add(name, io.BytesIO(content), len(content), lambda _: None)
+        archive.finish()
+        sealed.finish()
+    options = ("--data-dir", shop.data, "--passphrase-file", shop.phrase)
+    assert "does not say which device it is" in refused("import", tmp_path / "sealed", *options)
+
+
 def typed(answers: list[str], *arguments: Any) -> tuple[int, str]:
     """The command at a terminal where each question gets the next answer: its exit code, what was shown."""
     pid, terminal = pty.fork()
