@@ -40,7 +40,10 @@ class Vault:
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
             write_secret(path, secrets.token_bytes(_KEY_BYTES))
-        key = path.read_bytes()
+        try:
+            key = path.read_bytes()
+        except OSError as error:
+            raise VaultError(f"{path}: {error.strerror}.") from None
         if len(key) != _KEY_BYTES:
             raise VaultError(f"{path} does not hold a key of {_KEY_BYTES} bytes: restore it from a backup.")
         return cls(key)

@@ -178,12 +178,14 @@ def _held(data: Path) -> Iterator[None]:
     """While no gateway runs, keep one from starting. Raises Refused while one is neither running nor not."""
     try:
         lock = data_dir.lock(data)
-    except data_dir.DataDirInUse as error:
+    except data_dir.Held as error:
         if not control.is_open(data):
             raise Refused(
                 f"{error} It is starting, stopping or being restored: try again in a moment."
             ) from None
         yield
+    except data_dir.DataDirInUse as error:
+        raise Refused(str(error)) from None
     else:
         with lock:
             yield

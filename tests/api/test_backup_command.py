@@ -384,6 +384,15 @@ def test_what_lies_beside_a_directory_that_is_not_there_yet_does_not_matter(
         subprocess.run(["umount", str(beside)], check=True)
 
 
+def test_a_directory_that_cannot_be_locked_is_not_said_to_be_busy(shop: Shop, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / data_dir.LOCK).mkdir(parents=True)
+    (data / "gateway.db").touch()
+    told = refused("backup", tmp_path / "b", "--data-dir", data, "--passphrase-file", shop.phrase)
+    assert "Is a directory" in told
+    assert "try again" not in told
+
+
 def sealed_with(tmp_path: Path, name: str) -> Path:
     """A file sealed as a backup is, whose archive holds that and nothing else."""
     file = tmp_path / "sealed"

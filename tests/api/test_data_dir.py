@@ -69,3 +69,16 @@ def test_a_first_start_that_was_killed_early_makes_its_key_at_the_next(start: Ca
     (gateway.data / "secret.key").unlink()
     gateway.start()
     assert (gateway.data / "secret.key").exists()
+
+
+def test_a_key_file_that_cannot_be_read_is_told_in_a_sentence(start: Callable[..., Running]) -> None:
+    gateway = start()
+    assert gateway.stop() == 0
+    key = gateway.data / "secret.key"
+    key.unlink()
+    key.mkdir()
+    command = [*PROGRAM, "serve", f"--data-dir={gateway.data}", f"--set=server.port={gateway.port}"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith(f"wa-gateway: {key}: Is a directory.\n")
+    assert "Traceback" not in refused.stderr
