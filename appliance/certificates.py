@@ -2,6 +2,7 @@
 ordered at all, and swapped while the gateway runs."""
 
 import asyncio
+import contextlib
 import datetime
 import logging
 import time
@@ -63,6 +64,7 @@ class Certificates:
         self._wake = asyncio.Event()
         self._asked = False
         self._problem: str | None = None
+        self._tried: LastTry | None = None
         self._pair: Pair
         self.pem: bytes
 
@@ -71,8 +73,11 @@ class Certificates:
         Raises TlsUnusable."""
         pair = named_pair(self._settings)
         if self._settings.is_ordered:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            pair = self._ordered_pair() or self._stand_in()
+            try:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                pair = self._ordered_pair() or self._stand_in()
+            except OSError as error:
+                raise TlsUnusable(f"{self._folder}: {error.strerror}.") from error
         self._pair, self.pem = pair, readable(pair)
 
     def use(self, settings: TlsSettings) -> None:
@@ -128,7 +133,6 @@ class Certificates:
     async def _try_order(self) -> None:
         last = self._last_try()
         failures = last.failures if last else 0
-        self._note_try(failures + 1)
         settings = self._settings
         job = Job(
             folder=str(self._folder),
@@ -140,6 +144,7 @@ class Certificates:
             ca=settings.acme_ca,
         )
         try:
+            self._note_try(failures + 1)
             pem = await self._order(job)
             write_secret(self._folder / ORDERED, pem)
         except (OrderFailed, OSError) as error:
@@ -147,7 +152,8 @@ class Certificates:
             log.error("certificate_order_failed", extra={"reason": str(error)})
         else:
             self._problem = None
-            self._note_try(0)
+            with contextlib.suppress(OSError):
+                self._note_try(0)
             log.info("certificate_ordered")
 
     def _due_at(self) -> float:
@@ -175,17 +181,18 @@ class Certificates:
     def _last_try(self) -> LastTry | None:
         """The last order of what is ordered now; after a change of the settings there was none."""
         try:
-            last = msgspec.json.decode((self._folder / LAST_TRY).read_bytes(), type=LastTry)
+            last = self._tried or msgspec.json.decode((self._folder / LAST_TRY).read_bytes(), type=LastTry)
         except (OSError, msgspec.DecodeError):
             return None
         same = (last.domains, last.directory) == (self._settings.acme_domains, self._settings.acme_directory)
         return last if same else None
 
     def _note_try(self, failures: int) -> None:
-        """On disk, so that a gateway which is started again and again does not order as often."""
+        """On disk, so that a gateway which is started again and again does not order as often; and in memory,
+        so that a full disk is not asked every second. Raises OSError."""
         settings = self._settings
-        last = LastTry(settings.acme_domains, settings.acme_directory, self._now(), failures)
-        write_secret(self._folder / LAST_TRY, msgspec.json.encode(last))
+        self._tried = LastTry(settings.acme_domains, settings.acme_directory, self._now(), failures)
+        write_secret(self._folder / LAST_TRY, msgspec.json.encode(self._tried))
 
 
 def renew_at(certificate: x509.Certificate) -> float:

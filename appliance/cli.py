@@ -5,7 +5,10 @@ Each command reads in only what it needs; `parser` knows them all, and each name
 
 import argparse
 import functools
+import io
 import os
+import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
+EXIT_SIGNAL = 128
+"""And the signal's number: 130 after Ctrl+C."""
 CONFIG_VARIABLE = "WA_GATEWAY_CONFIG"
 """Names the settings file when --config does not: so an installed gateway's commands find its settings."""
 
@@ -30,6 +34,7 @@ _HELP = functools.partial(argparse.HelpFormatter, max_help_position=30)
 def main(arguments: list[str]) -> int:
     """Carry out a command; returns the exit code: 0 done, 1 refused or failed, 2 wrong usage or
     configuration, 130 after Ctrl+C."""
+    _have_first_descriptors()
     if arguments[:1] == ["session-worker"]:
         from appliance.engine.worker.main import worker_main
 
@@ -44,14 +49,56 @@ def main(arguments: list[str]) -> int:
         return order_main()
     options = parser(os.environ.pop(CONFIG_VARIABLE, None)).parse_args(arguments)
     run: Run = options.run
+    return run(options) if options.command == "serve" else _ended_well(run, options)
+
+
+def _ended_well(run: Run, options: argparse.Namespace) -> int:
+    """Carry out a command that ends by itself; however it ends, the user reads a sentence and what it began
+    is undone."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal of another encoding shows what it can.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return run(options)
-    except KeyboardInterrupt:
-        return _refuse("interrupted.", EXIT_INTERRUPTED)
+        code = run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt as ended:
+        return _refuse("interrupted.", EXIT_SIGNAL + (ended.args[0] if ended.args else signal.SIGINT))
+    except EOFError:
+        return _refuse("nothing was typed, so nothing was done.", EXIT_REFUSED)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing is left to be flushed at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has seen enough.
+        _forget_output()
         return 0
+    except OSError as error:
+        _forget_output()
+        return _refuse(f"{error.filename or 'the output'}: {error.strerror or error}.", EXIT_REFUSED)
+    return code
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def _forget_output() -> None:
+    """Nothing is left to be flushed at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _have_first_descriptors() -> None:
+    """Whoever started us may have closed stdin, stdout or stderr: the next file would get that number, and
+    what is written there would go into it, were it the database."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest that is free, which is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdin = sys.stdin or os.fdopen(0, "r")
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def _with_config(run: "Callable[[Config, argparse.Namespace], int]") -> Run:
@@ -71,8 +118,14 @@ def _with_config(run: "Callable[[Config, argparse.Namespace], int]") -> Run:
 
 def overrides(options: argparse.Namespace) -> list[str]:
     """What the command line says about settings, as `section.key=value` texts."""
-    data_dir = [] if options.data_dir is None else [f"data_dir={options.data_dir!r}"]
+    data_dir = [] if options.data_dir is None else [f"data_dir={_quoted(options.data_dir)}"]
     return [*options.set, *data_dir]
+
+
+def _quoted(text: str) -> str:
+    """As a TOML string, which it stays whatever is in it."""
+    escaped = re.sub(r'[\x00-\x1f\x7f"\\]', lambda found: f"\\u{ord(found[0]):04x}", text)
+    return f'"{escaped}"'
 
 
 def _version(_options: argparse.Namespace) -> int:
@@ -292,6 +345,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _address(text: str) -> str:
+    name, _, port = text.rpartition(":")
+    if not name or not (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
+        raise argparse.ArgumentTypeError(f"{text} is not HOST:PORT")
+    return text
+
+
 def _add_doctor(doctor: argparse.ArgumentParser) -> None:
     doctor.add_argument("--json", action="store_true", help="print an array of {check, state, text, advice}")
     doctor.add_argument(
@@ -299,6 +359,7 @@ def _add_doctor(doctor: argparse.ArgumentParser) -> None:
     )
     doctor.add_argument(
         "--whatsapp-address",
+        type=_address,
         default="web.whatsapp.com:443",
         metavar="HOST:PORT",
         help="where WhatsApp is (default: %(default)s)",

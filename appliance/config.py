@@ -1,11 +1,11 @@
 """The configuration: a TOML file, the environment and the command line become one frozen struct.
 
 Later wins: defaults, the file, `WA_GATEWAY_SECTION__KEY` in the environment, `--set section.key=value`.
-A key `name_file` reads the value of `name` from that file, so that a secret need not stand in the
-configuration.
+A secret need not stand in the configuration: the key `name_file` reads the value of `name` from that file.
 """
 
 import difflib
+import ipaddress
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -30,6 +30,9 @@ from appliance.store.database import StoreSettings
 from appliance.tls import TlsSettings
 
 ENV_PREFIX = "WA_GATEWAY_"
+SECRETS = frozenset({"tls.key_password", "engine.proxy", "backup.passphrase"})
+"""What may stand in a file of its own. Nothing else may: who writes `tls.key_file` means the key, and what is
+in that would be told as the name of a file that is not there."""
 _DOMAIN = re.compile(r"(?=.{4,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
 
 
@@ -91,6 +94,8 @@ def load(file: Path | None, environment: Mapping[str, str], overrides: Iterable[
 def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text("utf-8"))
+    except PermissionError:
+        raise ConfigError(f"{file}: you may not read it. Run this as root (sudo) or as its user.") from None
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -132,6 +137,8 @@ def _put(tree: dict[str, Any], path: list[str], value: Any, origin: str) -> None
         if not isinstance(inner, dict):
             raise ConfigError(f"{origin}: {key} has no keys below it.")
         tree = inner
+    # To the end: of a secret and the file that it may stand in, the one that was said last counts.
+    tree.pop(last, None)
     tree[last] = value
 
 
@@ -151,8 +158,12 @@ def _check(tree: Mapping[str, Any], origin: str) -> None:
 def _check_section(section: str, kind: type[msgspec.Struct], value: dict[str, Any], origin: str) -> None:
     names = kind.__struct_fields__
     for key in value:
-        if key not in names and key.removesuffix("_file") not in names:
+        if key not in names and not _names_a_file(section, key):
             raise ConfigError(f"{origin}: there is no setting {section}.{key}.{_nearest(key, names)}")
+
+
+def _names_a_file(section: str, key: str) -> bool:
+    return key.endswith("_file") and f"{section}.{key.removesuffix('_file')}" in SECRETS
 
 
 def _nearest(wrong: str, right: Iterable[str]) -> str:
@@ -176,6 +187,11 @@ def _convert(tree: dict[str, Any]) -> Config:
 
 def _check_addresses(config: Config) -> None:
     """Raises ConfigError; what is wrong is not repeated, for a proxy's address holds its password."""
+    if not _is_address(config.server.host):
+        raise ConfigError(
+            "server.host: write an address, not a name: 127.0.0.1 for this machine only, 0.0.0.0 for every "
+            "network that it is in, or one of its own addresses."
+        )
     if config.engine.proxy is not None:
         try:
             check_proxy(config.engine.proxy)
@@ -189,6 +205,15 @@ def _check_addresses(config: Config) -> None:
             "server.public_url: write the address that people reach this gateway by, without a path: "
             "https://wa.example.org."
         )
+
+
+def _is_address(host: str) -> bool:
+    """The server listens on nothing else, not even localhost."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_origin(url: str) -> bool:
@@ -224,10 +249,8 @@ def _check_tls(tls: TlsSettings) -> None:
 
 
 def _from_files(section: str, values: dict[str, Any]) -> Iterable[tuple[str, Any]]:
-    fields = {f.name: f.type for f in msgspec.structs.fields(Config)}
-    names = getattr(fields[section], "__struct_fields__", ())
     for key, value in values.items():
-        if key in names:
+        if not _names_a_file(section, key):
             yield key, value
             continue
         try:

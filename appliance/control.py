@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 NAME = "control.sock"
 LINE_LIMIT = 64 * 1024
 ANSWER_WITHIN_S = 60.0
+_LONGEST = 107
+"""Bytes of a socket's path: unix(7)."""
 
 Command = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -36,7 +38,8 @@ class ControlSocket:
         self._path.unlink(missing_ok=True)
         mask = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._answer, self._path, limit=LINE_LIMIT)
+            with _short(self._path) as path:
+                self._server = await asyncio.start_unix_server(self._answer, path, limit=LINE_LIMIT)
         finally:
             os.umask(mask)
 
@@ -71,22 +74,38 @@ class ControlSocket:
 def is_open(folder: Path) -> bool:
     """Whether a gateway runs on that directory and takes commands."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        try:
-            client.connect(str(folder / NAME))
-        except OSError:
-            return False
-    return True
+        return _connect(client, folder)
 
 
 def ask(folder: Path, command: str, **arguments: Any) -> dict[str, Any] | None:
     """The running gateway's answer, None when none runs on that directory."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(ANSWER_WITHIN_S)
-        try:
-            client.connect(str(folder / NAME))
-        except OSError:
+        if not _connect(client, folder):
             return None
         client.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
         with client.makefile("rb") as answers:
             answer: dict[str, Any] = json.loads(answers.readline())
             return answer
+
+
+def _connect(client: socket.socket, folder: Path) -> bool:
+    try:
+        with _short(folder / NAME) as path:
+            client.connect(path)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """The path as the kernel takes it for a socket: of a longer one, its folder is named by a descriptor."""
+    if len(os.fsencode(path)) <= _LONGEST:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

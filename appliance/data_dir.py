@@ -1,5 +1,6 @@
 """The data directory: one process at a time holds it, and finds it whole."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -14,6 +15,10 @@ class DataDirInUse(Exception):
     """Another gateway runs on this directory, or it cannot be written."""
 
 
+class Held(DataDirInUse):
+    """Another process has it now."""
+
+
 def lock(path: Path) -> IO[str]:
     """Make the directory if need be and hold its lock while the returned file stays open.
 
@@ -24,6 +29,11 @@ def lock(path: Path) -> IO[str]:
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = (path / LOCK).open("a+")
+    except PermissionError:
+        raise DataDirInUse(
+            f"{path}: you may not write there. Run this as root (sudo) or as its user, or choose another "
+            "directory with --data-dir."
+        ) from None
     except OSError as error:
         raise DataDirInUse(f"{path}: {error.strerror}. Choose another directory with --data-dir.") from None
     try:
@@ -32,10 +42,11 @@ def lock(path: Path) -> IO[str]:
         file.seek(0)
         holder = file.read().strip() or "?"
         file.close()
-        raise DataDirInUse(f"{path} is in use by another gateway (process {holder}).") from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+        raise Held(f"{path} is in use by another gateway (process {holder}).") from None
+    # Only to tell others who holds it: a full disk is no reason not to.
+    with contextlib.suppress(OSError):
+        os.truncate(file.fileno(), 0)
+        os.write(file.fileno(), str(os.getpid()).encode())
     try:
         exchange.finish(path)
     except OSError as error:

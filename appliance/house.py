@@ -54,6 +54,7 @@ from appliance.gateway.webhooks import Webhooks
 from appliance.model.clock import Clock
 from appliance.server import App, Readiness, build_app
 from appliance.store.database import SQLITE_VERSION, Database
+from appliance.store.look import has_accounts
 from appliance.store.opening import Opening
 
 
@@ -138,7 +139,8 @@ def build(
 ) -> House:
     """Make every part over the open database, with this machine's clock and name look-up unless others are
     given. Raises VaultError, AssetsMissing, AllowEntryInvalid."""
-    clock, vault = clock or SystemClock(), Vault.from_file(config.data / "secret.key")
+    clock = clock or SystemClock()
+    vault = Vault.from_file(config.data / "secret.key", is_first=not has_accounts(db.path))
     address, base_url = (config.server.host, config.server.port), base_url_of(config)
     backups = Backups(db.path, clock, config.backup)
     care = StoreCare(db, opened or Opening(), backups)

@@ -135,6 +135,11 @@ class LogFile(logging.Handler):
             if not self._keep:
                 self.path.unlink(missing_ok=True)
             self._open_again()
+            # Those of a time when more were kept.
+            number = self._keep + 1
+            while (left := _numbered(self.path, number)).exists():
+                left.unlink()
+                number += 1
 
     def _open_again(self) -> None:
         fresh = _opened(self.path)

@@ -29,8 +29,8 @@ from appliance.reload import Reload
 from appliance.server import HttpServer, PortTaken, check_port
 from appliance.store import opening
 from appliance.store.database import Database
-from appliance.store.migrate import SchemaTooNew, UpgradeRefused, migrate
-from appliance.store.opening import Opening
+from appliance.store.migrate import SchemaTooNew, UpgradeRefused
+from appliance.store.opening import CannotOpen, Opening
 from appliance.tls import TlsUnusable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ STDIN = 0
 SWITCH_INTERVAL_S = 0.0005
 CANNOT_START = (
     *(data_dir.DataDirInUse, PortTaken, SchemaTooNew, VaultError, AssetsMissing, AllowEntryInvalid),
-    *(LogFileUnusable, TlsUnusable, UpgradeRefused),
+    *(LogFileUnusable, TlsUnusable, UpgradeRefused, CannotOpen),
 )
 
 
@@ -86,9 +86,7 @@ def run(
                 certificates.prepare()
             database = data_dir.database_path(config.data)
             with systemd.taking_long():
-                opened = opening.prepare(database, config.store)
-                migrate(database, config.store)
-            opening.begun(database)
+                opened = opening.make_ready(database, config.store)
             code = uvloop.run(_live(config, opened, builder, around))
             if code == 0:
                 opening.ended(database)

@@ -45,12 +45,13 @@ find_bundle() {
 need_root() { [ "$(id -u)" = 0 ] || die "this must be done as root: sudo ./install.sh $1"; }
 is_in_use() { [ -e "$data/gateway.lock" ] && ! flock --nonblock "$data/gateway.lock" true; }
 
-# put FILE MODE GROUP: writes what it reads, unless it stands there already.
+# put FILE MODE GROUP: writes what it reads, unless it stands there already; all of it or nothing.
 put() {
-    cat >"$1.new"
-    if cmp -s -- "$1.new" "$1"; then rm -f -- "$1.new" && return; fi
-    chmod -- "$2" "$1.new" && chown -- "root:$3" "$1.new" && mv -f -- "$1.new" "$1"
-    changed=yes
+    new=$(cat && echo .)
+    # Looked at first: to go back to what is there takes no room on the disk.
+    ! printf %s "${new%.}" | cmp -s -- - "$1" || return 0
+    printf %s "${new%.}" >"$1.new" && chmod -- "$2" "$1.new" && chown -- "root:$3" "$1.new" && mv -f -- "$1.new" "$1" &&
+        changed=yes
 }
 
 # folder PATH MODE OWNER GROUP: nobody's mode or owner is changed when it is there.
@@ -72,15 +73,16 @@ lay_down() {
     changed=yes
 }
 
-# switch FOLDER: from now on this version is the one that starts.
+point_to() {
+    [ "$(readlink -- "$top/current" || :)" != "$1" ] || return 0
+    ln -sfn -- "$1" "$top/current.new" && mv -T -- "$top/current.new" "$top/current" && changed=yes
+}
+
+# switch FOLDER: from now on this version is the one that starts. Fails when the disk does not take that.
 switch() {
-    if [ "$(readlink -- "$top/current" || :)" != "$1" ]; then
-        ln -sfn -- "$1" "$top/current.new" && mv -T -- "$top/current.new" "$top/current"
-        changed=yes
-    fi
-    mkdir -p -- "${unit%/*}" "${command%/*}"
-    put "$unit" 644 root <"$top/current/$name.service"
-    put "$command" 755 root <<END
+    point_to "$1" && mkdir -p -- "${unit%/*}" "${command%/*}" || return 1
+    put "$unit" 644 root <"$top/current/$name.service" || return 1
+    put "$command" 755 root <<END || return 1
 #!/bin/sh
 # The installed gateway's command line, with the settings of its service.
 WA_GATEWAY_CONFIG=\${WA_GATEWAY_CONFIG-$settings/config.toml} exec $top/current/$name "\$@"
@@ -126,7 +128,7 @@ do_install() {
     folder "$data" 700 "$name" "$name"
     [ -e "$settings/config.toml" ] ||
         sed "s,^data_dir = .*,data_dir = \"$data\"," "$top/$version/config.example.toml" | put "$settings/config.toml" 640 "$name"
-    switch "$version"
+    switch "$version" || die "$version could not be put in its place: the reason stands above"
     if [ "$changed" = no ] && { is_in_use || ! systemd_runs; }; then
         say "$version is installed already; nothing was changed"
         return

@@ -38,13 +38,21 @@ copy_database() {
     copy=''
     [ -e "$data/gateway.db" ] || return 0
     if [ -s "$data/gateway.db-wal" ]; then
-        ! systemd_runs || begin
+        go_on
         die "the gateway was not stopped cleanly; start it once, which mends that, then upgrade; nothing was changed"
     fi
     copy=$data/backups/gateway-$(date -u +%Y%m%dT%H%M%SZ)-before-upgrade.db
+    # Under its name only when it is whole: a backup that is none would take the place of one that is.
     # shellcheck disable=SC2016  # its own words
-    as_gateway sh -c 'mkdir -p -- "${2%/*}" && cp -- "$1" "$2" && sync -- "$2"' - "$data/gateway.db" "$copy" ||
-        { ! systemd_runs || begin; die "the database could not be copied to $copy; nothing was changed"; }
+    as_gateway sh -c 'mkdir -p -- "${2%/*}" && { cp -- "$1" "$2.new" && sync -- "$2.new" && mv -- "$2.new" "$2" ||
+        { rm -f -- "$2.new"; false; }; }' - "$data/gateway.db" "$copy" ||
+        { go_on; die "the database could not be copied to $copy; nothing was changed"; }
+}
+
+# As before, the installed version: what was stopped for the upgrade runs again, what was stopped already does not.
+go_on() {
+    rm -rf -- "${top:?}/$version.new"
+    [ "$starts" = no ] || ! systemd_runs || begin
 }
 
 # Only when the older version cannot read what the newer one left: what was received meanwhile is not thrown away for nothing.
@@ -58,15 +66,17 @@ give_back_database() {
     say "the database was changed by $version and was set aside as $aside; the copy of before takes its place"
 }
 
+# roll_back REASON
 roll_back() {
-    last_words
-    say "$version is not well (its last words stand above); going back to $current"
+    say "$version $1 stand above); going back to $current"
     end
-    switch "$current"
+    # It goes first: it may be what the disk is full of.
+    { point_to "$current" && rm -rf -- "${top:?}/$version" && switch "$current"; } ||
+        die "$current could not be put in its place again: $top/current must lead to it"
+    if [ "$starts" = no ]; then die "$current is in its place again, stopped as it was; $version was removed"; fi
     begin
     is_healthy || { end; give_back_database && begin && is_healthy; } ||
         { last_words; end; die "$current does not start either; its last words stand above, and the copy of the database is $copy"; }
-    rm -rf -- "${top:?}/$version"
     [ -n "$trial" ] && end
     die "$current is in its place again; $version was removed"
 }
@@ -88,11 +98,13 @@ upgrade() {
     end
     ! is_in_use || die "a gateway that systemd did not start runs on $data; stop it first"
     copy_database
+    # Of a version that is built anew the replaced one starts, should the power go just now.
+    point_to "$current" || { go_on; die "the disk takes nothing more; nothing was changed"; }
     rm -rf -- "${top:?}/$version" && mv -T -- "$top/$version.new" "$top/$version"
-    switch "$version"
+    switch "$version" || roll_back "could not be put in its place (the reasons"
     if [ "$starts" = yes ]; then
         begin
-        is_healthy || roll_back
+        is_healthy || { last_words; roll_back "is not well (its last words"; }
     fi
     for old in "$top"/[0-9]*; do
         case ${old##*/} in "$version" | "$current") ;; *) rm -rf -- "$old" ;; esac

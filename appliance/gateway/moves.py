@@ -6,6 +6,7 @@ a database that was restored to an earlier day finds none.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from appliance.gateway.states import DeviceStates
 from appliance.model.account import Account
 from appliance.model.clock import Clock
 from appliance.model.device import Device, DeviceStatus
-from appliance.model.errors import Conflict, InlineSingleDevice, NotFound
+from appliance.model.errors import Conflict, GatewayError, InlineSingleDevice, NotFound
 from appliance.model.ids import new_id
 from appliance.store import copies, devices
 from appliance.store.backup import BackupFailed
@@ -74,19 +75,20 @@ class Moves:
 
     async def hand_over(self, device_id: str) -> Departure:
         """End the session for good, keep what it still told, and settle its file. What waits to be sent
-        fails. Done again, it gives the same. Raises NotFound, Conflict."""
+        fails. Done again, it gives the same. When there is no file in the end, the device stays here. Raises
+        NotFound, Conflict, OSError."""
         async with self._one_at_a_time:
             device = self._known(device_id)
             if device.sandbox or not device.linked:
                 raise Conflict("Only a device that is linked to a WhatsApp account can be moved.")
             again = device.moved_as is not None
             device = device if again else await self._change(device, _gone(new_id()))
-            await self._manager.disconnect(device.account_id, device.id)
-            await self._engines.real.recover(self._manager.spec(device))
-            await self._drained()
-            if not self._known(device_id).linked:
-                raise Conflict("The device was unlinked just now: there is nothing left to move.")
-            session = await asyncio.to_thread(_set_aside, self._folder / device.id)
+            try:
+                session = await self._settled(device)
+            except BaseException:
+                if not again:
+                    await self._stay(device)
+                raise
             return Departure(device.moved_as or "", self._identity(device), session, again)
 
     async def take_back(self, device_id: str) -> Device:
@@ -123,6 +125,23 @@ class Moves:
                 act()
             await asyncio.to_thread((self._folder / new.id / ASIDE).unlink, missing_ok=True)
             return new
+
+    async def _settled(self, device: Device) -> Path:
+        """The session's file, when the session has ended and what it told is stored."""
+        await self._manager.disconnect(device.account_id, device.id)
+        await self._engines.real.recover(self._manager.spec(device))
+        await self._drained()
+        if not self._known(device.id).linked:
+            raise Conflict("The device was unlinked just now: there is nothing left to move.")
+        return await asyncio.to_thread(_set_aside, self._folder / device.id)
+
+    async def _stay(self, device: Device) -> None:
+        """Nothing of it has left: it goes on here as if nobody had asked."""
+        with contextlib.suppress(GatewayError, OSError):
+            await asyncio.to_thread(_put_back, self._folder / device.id)
+            here = await self._change(device, _here_again)
+            if here.linked and self._manager.resumed:
+                await self._manager.connect(here.account_id, here.id)
 
     def _known(self, device_id: str) -> Device:
         device = self._states.get(device_id)
@@ -203,7 +222,7 @@ def _gone(export_id: str) -> Callable[[Device], Device]:
 
 
 def _here_again(device: Device) -> Device:
-    return msgspec.structs.replace(device, reason=None, wanted=True, moved_as=None)
+    return msgspec.structs.replace(device, reason=None, wanted=device.linked, moved_as=None)
 
 
 def _set_aside(folder: Path) -> Path:

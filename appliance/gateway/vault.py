@@ -1,6 +1,7 @@
 """Secrets at rest: AES-256-GCM under a key file that only the gateway's user can read."""
 
 import secrets
+import shlex
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -27,12 +28,22 @@ class Vault:
         self._key = key
 
     @classmethod
-    def from_file(cls, path: Path) -> "Vault":
-        """The vault whose key stands in `path`; a missing file is made, mode 0600. Raises VaultError."""
+    def from_file(cls, path: Path, *, is_first: bool = True) -> "Vault":
+        """The vault whose key stands in `path`; a missing file is made, mode 0600, but only if `is_first`:
+        with another key nothing that was sealed before would open. Raises VaultError."""
         if not path.exists():
+            if not is_first:
+                raise VaultError(
+                    f"{path} is missing, and what is sealed with it cannot be read: webhook secrets, shown "
+                    "API keys, proxies. Put it back from a backup. To go on without them, put a new one "
+                    f"there: head -c 32 /dev/urandom >{shlex.quote(str(path))}"
+                )
             path.parent.mkdir(parents=True, exist_ok=True)
             write_secret(path, secrets.token_bytes(_KEY_BYTES))
-        key = path.read_bytes()
+        try:
+            key = path.read_bytes()
+        except OSError as error:
+            raise VaultError(f"{path}: {error.strerror}.") from None
         if len(key) != _KEY_BYTES:
             raise VaultError(f"{path} does not hold a key of {_KEY_BYTES} bytes: restore it from a backup.")
         return cls(key)

@@ -18,12 +18,13 @@ from appliance.model.errors import GatewayError
 from appliance.operations import asked
 from appliance.store import opening
 from appliance.store.database import Database
-from appliance.store.migrate import SchemaTooNew, UpgradeRefused, migrate
+from appliance.store.migrate import SchemaTooNew, UpgradeRefused
 
 CANNOT = (
     data_dir.DataDirInUse,
     SchemaTooNew,
     UpgradeRefused,
+    opening.CannotOpen,
     VaultError,
     AssetsMissing,
     AllowEntryInvalid,
@@ -78,13 +79,12 @@ async def _do(config: Config, command: str, details: dict[str, Any]) -> dict[str
 async def alone(config: Config) -> AsyncIterator[House]:
     """Every part over the data directory, which is held meanwhile; nothing listens, no session starts.
 
-    Raises DataDirInUse, SchemaTooNew, UpgradeRefused, VaultError, AssetsMissing, AllowEntryInvalid.
+    Raises DataDirInUse, SchemaTooNew, UpgradeRefused, CannotOpen, VaultError, AssetsMissing,
+    AllowEntryInvalid.
     """
     with data_dir.lock(config.data):
         path = data_dir.database_path(config.data)
-        opened = opening.prepare(path, config.store)
-        migrate(path, config.store)
-        opening.begun(path)
+        opened = opening.make_ready(path, config.store)
         db = Database(path, config.store)
         await db.open()
         try:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from appliance.operations.archive import ArchiveDamaged, Member, members
-from appliance.operations.contents import DATABASE, KEY, LaterFormat, Note, is_known, read_note
+from appliance.operations.contents import DATABASE, KEY, LaterFormat, Note, OtherFile, is_known, read_note
 from appliance.operations.sealed_file import Damaged, NotSealed, SealedReader, WrongPassphrase
 
-UNREADABLE = (NotSealed, WrongPassphrase, Damaged, ArchiveDamaged, LaterFormat)
+UNREADABLE = (NotSealed, WrongPassphrase, Damaged, ArchiveDamaged, LaterFormat, OtherFile)
 
 
 def read_through(
@@ -15,7 +15,10 @@ def read_through(
     """The backup's note, when everything in it has been read and is what it was. `take` is given each file as
     it passes by: what it was given counts only when this returns. Raises UNREADABLE, OSError."""
     passing = members(_Counted(sealed, told))
-    note = read_note(next(passing))
+    first = next(passing, None)
+    if first is None:
+        raise ArchiveDamaged("it is empty")
+    note = read_note(first)
     missing = {DATABASE, KEY}
     for member in passing:
         if not is_known(member.name):
@@ -34,6 +37,8 @@ def why(error: Exception) -> str:
             return "the passphrase is not the one that it was sealed with."
         case NotSealed():
             return "this is no backup of WA Gateway, or one of a later version."
+        case OtherFile():
+            return "this is no backup; what `wa-gateway export` made is taken in by `wa-gateway import`."
         case LaterFormat():
             return "a later version of WA Gateway made this backup, and that version is needed to restore it."
         case _:

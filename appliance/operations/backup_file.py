@@ -25,12 +25,12 @@ from appliance.operations.archive import ArchiveDamaged, ArchiveWriter
 from appliance.operations.asking import Refused, refuse, say
 from appliance.operations.backup_check import UNREADABLE, read_through
 from appliance.operations.contents import CONFIG, DATABASE, KEY, NOTE, SESSION, SPOOL, Note
+from appliance.operations.drafted_file import drafted, force, part_of, settle
 from appliance.operations.progress import Progress, megabytes
 from appliance.operations.room import require_room
 from appliance.operations.sealed_file import SealedReader, SealedWriter
 from appliance.store import backup, copies
 from appliance.store.backup import BackupFailed
-from appliance.store.last_stop import sync_folder
 
 _DRAFTS = "backup-draft"
 _POLITE = 10
@@ -70,22 +70,15 @@ def make(data: Path, config: Path | None, target: Path, phrase: str) -> Done:
         raise Refused(f"there is no gateway in {data}: say --data-dir DIR or --config FILE.")
     if target.exists():
         raise Refused(f"{target} is there already, and nothing is overwritten.")
-    part = target.with_name(f"{target.name}.part")
-    with _held(data), _drafts(data) as drafts:
-        try:
-            with _new_file(part) as out, (drafts / "sums").open("w+b") as sums:
-                sealed = SealedWriter(out, phrase)
-                done = _Making(data, drafts, target, sealed, sums).make(config)
-                out.flush()
-                os.fsync(out.fileno())
-                # What is read back should come from the disk, not from memory.
-                os.posix_fadvise(out.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            size = part.stat().st_size
-            _read_back(part, phrase, size)
-            part.rename(target)
-            sync_folder(target.absolute().parent)
-        finally:
-            part.unlink(missing_ok=True)
+    part = part_of(target)
+    with _held(data), _drafts(data) as drafts, drafted(part) as out:
+        with (drafts / "sums").open("w+b") as sums:
+            sealed = SealedWriter(out, phrase)
+            done = _Making(data, drafts, target, sealed, sums).make(config)
+        force(out)
+        size = part.stat().st_size
+        _read_back(part, phrase, size)
+        settle(part, target)
     return msgspec.structs.replace(done, size=size)
 
 
@@ -185,12 +178,14 @@ def _held(data: Path) -> Iterator[None]:
     """While no gateway runs, keep one from starting. Raises Refused while one is neither running nor not."""
     try:
         lock = data_dir.lock(data)
-    except data_dir.DataDirInUse as error:
+    except data_dir.Held as error:
         if not control.is_open(data):
             raise Refused(
                 f"{error} It is starting, stopping or being restored: try again in a moment."
             ) from None
         yield
+    except data_dir.DataDirInUse as error:
+        raise Refused(str(error)) from None
     else:
         with lock:
             yield
@@ -229,7 +224,3 @@ def _size_of(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _new_file(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")

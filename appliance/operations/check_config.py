@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from appliance.certificates import check_settings
-from appliance.config import ENV_PREFIX, Config
+from appliance.config import ENV_PREFIX, SECRETS, Config
 from appliance.operations import config_warnings
 from appliance.operations.asking import refuse, say
 from appliance.tls import TlsUnusable
 
 EXIT_UNUSABLE = 2
-_USER_INFO = re.compile(r"(?<=://)[^/@]*@")
+_USER_INFO = re.compile(r"(?<=://).*@")
 
 
 def run(config: Config, options: argparse.Namespace, overrides: list[str]) -> int:
@@ -74,7 +74,8 @@ def _origin(name: str, file: str | None, environment: Mapping[str, str], overrid
 
 
 def _shown(name: str, value: Any) -> str:
-    if name.endswith(("password", "passphrase")):
-        return "(a secret)"
     text = msgspec.json.encode(value).decode()
-    return _USER_INFO.sub("…@", text)
+    if name == "engine.proxy":
+        # Who it is has no secret, up to the last @: a password may hold one, too.
+        return _USER_INFO.sub("…@", text)
+    return "(a secret)" if name in SECRETS else text

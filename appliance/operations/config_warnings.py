@@ -52,7 +52,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _holds_secret(config: Config) -> bool:
-    return "@" in (config.engine.proxy or "") or config.tls.key_password is not None
+    secrets = (config.tls.key_password, config.backup.passphrase)
+    return "@" in (config.engine.proxy or "") or any(secret is not None for secret in secrets)
 
 
 def _file(path: Path, *, is_secret: bool) -> Iterator[Doubt]:

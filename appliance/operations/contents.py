@@ -41,15 +41,21 @@ class LaterFormat(Exception):
     """The backup was made by a version that writes them otherwise."""
 
 
+class OtherFile(Exception):
+    """It is sealed as a backup is, and is none."""
+
+
 def is_known(name: str) -> bool:
     """Whether a backup may hold a file of that name: nothing else is ever written where it says."""
     return _KNOWN.fullmatch(name) is not None
 
 
 def read_note(member: Member) -> Note:
-    """The note, from the archive's first member. Raises ArchiveDamaged, LaterFormat."""
-    if member.name != NOTE or member.size > _LONGEST_NOTE:
-        raise ArchiveDamaged("it does not begin with a note")
+    """The note, from the archive's first member. Raises OtherFile, ArchiveDamaged, LaterFormat."""
+    if member.name != NOTE:
+        raise OtherFile
+    if member.size > _LONGEST_NOTE:
+        raise ArchiveDamaged("its note is too long")
     raw = b"".join(member.blocks)
     try:
         found = msgspec.json.decode(raw, type=_Format).format

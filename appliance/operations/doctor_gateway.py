@@ -7,6 +7,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography import x509
 
@@ -51,6 +52,9 @@ def check_files(patient: Patient) -> Iterator[Finding]:
         yield bad("data_dir", f"{folder} cannot be written.", "Mount it for writing, or chmod u+rwx it.")
     else:
         yield good("data_dir", f"{folder} can be written.")
+    if data_dir.database_path(folder).exists() and not (folder / "secret.key").exists():
+        advice = "Put it back from a backup: without it stored secrets cannot be read."
+        yield bad("secret_key", f"{folder / 'secret.key'} is missing.", advice)
     yield from _open_to_others(folder)
 
 
@@ -204,15 +208,18 @@ def check_reach(patient: Patient) -> Iterator[Finding]:
     name, port, way = _way_out(patient.config, patient.reach)
     try:
         socket.create_connection((name, port), timeout=REACH_S).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         advice = "Let this machine connect there (firewall, DNS), or set engine.proxy."
-        yield bad("whatsapp", f"{way} cannot be reached: {error.strerror or error}.", advice)
+        reason = getattr(error, "strerror", None) or error
+        yield bad("whatsapp", f"{way} cannot be reached: {reason}.", advice)
     else:
         yield good("whatsapp", f"{way} can be reached.")
 
 
 def _way_out(config: Config, address: str) -> tuple[str, int, str]:
-    from_proxy = config.engine.proxy is not None
-    authority = (config.engine.proxy or "").rpartition("@")[2].rpartition("//")[2] if from_proxy else address
-    name, _, port = authority.rstrip("/").rpartition(":")
-    return name.strip("[]"), int(port), f"{'The proxy ' if from_proxy else ''}{authority}"
+    """Host, port, and what to call it: who we are at the proxy is told to nobody."""
+    if config.engine.proxy is None:
+        name, _, port = address.rpartition(":")
+        return name.strip("[]"), int(port), address
+    proxy = urlsplit(config.engine.proxy)
+    return proxy.hostname or "", proxy.port or 0, f"The proxy {proxy.hostname}:{proxy.port}"

@@ -3,6 +3,7 @@
 import argparse
 import collections
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -51,7 +52,7 @@ def _print(lines: Iterable[str], least: str) -> int:
 
 
 def _of_file(path: Path, count: int, *, follow: bool) -> Iterator[str]:
-    file = path.open("rb")
+    file: IO[bytes] = path.open("rb")
     try:
         have = collections.deque(_whole_lines(file), count)
         yield from _earlier(path, count - len(have))
@@ -61,7 +62,7 @@ def _of_file(path: Path, count: int, *, follow: bool) -> Iterator[str]:
             for newer in _newer_than(path, file):
                 yield from _whole_lines(file)
                 file.close()
-                file = newer.open("rb")
+                file = newer
                 yield from _whole_lines(file)
             time.sleep(_LOOK_S)
     finally:
@@ -90,17 +91,32 @@ def _whole_lines(file: IO[bytes]) -> Iterator[str]:
         yield line.decode("utf-8", "replace")
 
 
-def _newer_than(path: Path, file: IO[bytes]) -> list[Path]:
-    """The files begun since `file` was, oldest first: it may have been renamed, more than once."""
+def _newer_than(path: Path, file: IO[bytes]) -> list[IO[bytes]]:
+    """The files begun since `file` was, oldest first: it may have been renamed, more than once, and others
+    may be while they are opened here."""
     ours = os.fstat(file.fileno())
-    newer: list[Path] = []
-    number = 0
-    while (place := _numbered(path, number)).exists():
-        if os.path.samestat(place.stat(), ours):
+    newer: list[IO[bytes]] = []
+    missing = 0
+    for number in itertools.count():
+        try:
+            opened = _numbered(path, number).open("rb")
+        except FileNotFoundError:
+            missing += 1
+            if missing > 1:
+                break
+            continue  # the one that is being renamed just now, perhaps
+        missing = 0
+        found = os.fstat(opened.fileno())
+        if os.path.samestat(found, ours):
+            opened.close()
             return newer
-        newer.insert(0, place)
-        number += 1
+        if newer and os.path.samestat(found, os.fstat(newer[0].fileno())):
+            opened.close()  # that was just renamed
+            continue
+        newer.insert(0, opened)
     # It was deleted, or moved to another name: what stands there now is what there is.
+    for each in newer[:-1]:
+        each.close()
     return newer[-1:]
 
 
@@ -119,4 +135,8 @@ def _of_journal(count: int, *, follow: bool) -> Iterator[str]:
     if follow:
         command.append("--follow")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as journal:  # noqa: S603
-        yield from journal.stdout or ()
+        try:
+            yield from journal.stdout or ()
+        finally:
+            # Whoever wants no more lines need not wait for the next one.
+            journal.terminate()

@@ -45,7 +45,10 @@ class _Changes:
         return await self._connected(await self._house.moves.take_back(details["device"]))
 
     async def take_in(self, details: dict[str, Any]) -> dict[str, Any]:
-        identity = msgspec.convert(details["identity"], Identity)
+        try:
+            identity = msgspec.convert(details["identity"], Identity)
+        except msgspec.ValidationError:
+            raise Conflict("The file does not say which device it is.") from None
         here = self._house.gateway.devices.known(identity.id)
         account = await self._account(details["account"], here)
         session = Path(details["session"])

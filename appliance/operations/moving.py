@@ -22,10 +22,10 @@ from appliance.engine.library_file import VERSION as LIBRARY
 from appliance.operations import passphrase
 from appliance.operations.archive import ArchiveDamaged, ArchiveWriter, Member, members
 from appliance.operations.asking import Refused, ask, refuse, say
+from appliance.operations.drafted_file import drafted, force, part_of, settle
 from appliance.operations.progress import Progress, megabytes
 from appliance.operations.sealed_file import Damaged, NotSealed, SealedReader, SealedWriter, WrongPassphrase
 from appliance.store import copies
-from appliance.store.last_stop import sync_folder
 
 NOTE, SESSION = "device.json", "session.db"
 FORMAT = 1
@@ -92,15 +92,15 @@ def _export(config: Config, device: str, file: Path, passphrase_file: Path | Non
     if file.exists():
         raise Refused(f"{file} is there already, and nothing is overwritten.")
     phrase = passphrase.given(passphrase_file, None, new=True)
-    part = file.with_name(f"{file.name}.part")
-    with _draft(part) as out:
+    part = part_of(file)
+    with drafted(part) as out:
         gone = ask(config, "device-hand-over", device=device)
         try:
             _write(out, phrase, gone)
             _read_back(part, phrase)
-            part.rename(file)
-            sync_folder(file.absolute().parent)
+            settle(part, file)
         except BaseException:
+            part.unlink(missing_ok=True)
             _never_left(config, device, gone)
             raise
     say(f"{file}: {megabytes(file.stat().st_size)}, checked. The device no longer connects from here.")
@@ -129,8 +129,7 @@ def _write(out: BinaryIO, phrase: str, gone: dict[str, Any]) -> None:
         archive.add(SESSION, source, size, progress.advance)
         archive.finish()
     sealed.finish()
-    out.flush()
-    os.fsync(out.fileno())
+    force(out)
     progress.finish()
 
 
@@ -143,17 +142,6 @@ def _read_back(part: Path, phrase: str) -> None:
                     pass
     except (Damaged, ArchiveDamaged, NotSealed, WrongPassphrase):
         raise Refused("what was written could not be read back: is the disk sound?") from None
-
-
-@contextmanager
-def _draft(part: Path) -> Iterator[BinaryIO]:
-    """A new file that only we can read; what is left of it at the end goes."""
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-        try:
-            yield out
-        finally:
-            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -171,7 +159,7 @@ def _unpacked(file: Path, phrase: str, session: Path) -> Note:
     with file.open("rb") as source:
         progress = Progress("Reading", os.fstat(source.fileno()).st_size)
         found = members(SealedReader(source, phrase))
-        note = _note(next(found))
+        note = _note(next(found, None))
         for member in found:
             if member.name != SESSION or session.exists():
                 raise ArchiveDamaged(member.name)
@@ -189,10 +177,13 @@ def _unpack(member: Member, target: Path, told: Callable[[int], None]) -> None:
             told(len(block))
 
 
-def _note(member: Member) -> Note:
-    if member.name != NOTE or member.size > _LONGEST_NOTE:
-        raise ArchiveDamaged(member.name)
-    note = msgspec.json.decode(b"".join(member.blocks), type=Note)
+def _note(member: Member | None) -> Note:
+    if member is None or member.name != NOTE or member.size > _LONGEST_NOTE:
+        raise ArchiveDamaged("note")
+    try:
+        note = msgspec.json.decode(b"".join(member.blocks), type=Note)
+    except msgspec.MsgspecError:
+        raise ArchiveDamaged("note") from None
     if note.format > FORMAT or _numbers(note.engine) > _numbers(LIBRARY):
         raise Refused(f"it was made by WA Gateway {note.version}, this is {__version__}: upgrade first.")
     if _ID.fullmatch(str(note.identity.get("id"))) is None:

@@ -5,6 +5,7 @@ Everything is read, checked and written beside the old state first. A refusal le
 
 import argparse
 import contextlib
+import errno
 import os
 import tempfile
 import time
@@ -51,12 +52,15 @@ def run(config: Config, options: argparse.Namespace) -> int:
         work(config, options.file, phrase)
     except UNREADABLE as error:
         return refuse(f"{what}: {options.file}: {why(error)}")
+    except data_dir.Held as error:
+        return refuse(f"{what}: {error} Stop it first.")
     except REFUSALS as error:
         return refuse(f"{what}: {error}")
     except _StoppedHalfWay as error:
         return refuse(error)
     except OSError as error:
-        return refuse(f"{what}: {error.filename or options.file}: {error.strerror or error}.")
+        where = config.data if error.errno == errno.ENOSPC else options.file
+        return refuse(f"{what}: {error.filename or where}: {error.strerror or error}.")
     return 0
 
 
@@ -90,7 +94,8 @@ def _rehearse(config: Config, file: Path, phrase: str) -> None:
     near = existing(config.data)
     with file.open("rb") as source:
         sealed, size = SealedReader(source, phrase), os.fstat(source.fileno()).st_size
-        exchange.check(near)
+        if near == config.data.absolute():
+            exchange.check(near)
         require_room(near, size)
         with tempfile.TemporaryDirectory(prefix=".rehearsal-", dir=near) as draft:
             unpacking = _Unpacking(Path(draft), data_dir.database_path(config.data), keeps=False)
@@ -151,6 +156,8 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             if is_new:
                 _give(folder, owner)
+            # Also of a restore that is refused, or the gateway's user could not lock it any more.
+            _give(folder / data_dir.LOCK, owner)
             yield
         except BaseException:
             if is_new:
@@ -185,7 +192,7 @@ def _exchanged(folder: Path, stamp: str) -> Path | None:
 def _give_to_owner_of(folder: Path, draft: Path) -> None:
     """Root restores for the gateway's own user."""
     owner = folder.stat()
-    for path in (folder / data_dir.LOCK, draft, *draft.rglob("*")):
+    for path in (draft, *draft.rglob("*")):
         _give(path, owner)
 
 

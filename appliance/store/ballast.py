@@ -13,13 +13,25 @@ log = logging.getLogger(__name__)
 
 SIZE = 16 * 1024 * 1024
 """Bytes: twice what the write-ahead log may keep, so that it can be written and emptied."""
+START_WANTS = 4 * 1024 * 1024
+"""Bytes: the log's index, its first frames, and the small notes that a start writes."""
+
+
+def give_up_when_full(folder: Path, wanted: int = START_WANTS) -> None:
+    """Delete the ballast that an earlier life laid down there when there is no room left to start a new one.
+    Raises OSError."""
+    path = _path(folder)
+    if path.exists() and shutil.disk_usage(folder).free < wanted:
+        size = path.stat().st_size
+        path.unlink()
+        log.error("disk_full", extra={"ballast_bytes": size})
 
 
 class Ballast:
     """The file `ballast` in the data directory. Both methods may be called on any thread."""
 
     def __init__(self, folder: Path, size: int = SIZE) -> None:
-        self._path = folder / "ballast"
+        self._path = _path(folder)
         self._size = size
         self._lock = threading.Lock()
         self.is_held = False
@@ -54,3 +66,7 @@ class Ballast:
             os.fsync(file.fileno())
         sync_folder(self._path.parent)
         return True
+
+
+def _path(folder: Path) -> Path:
+    return folder / "ballast"

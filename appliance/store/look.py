@@ -33,6 +33,12 @@ def look(database: Path) -> Look:
         raise OSError(0, str(error)) from error
 
 
+def has_accounts(database: Path) -> bool:
+    """Whether anybody has registered. Raises sqlite3.Error."""
+    with contextlib.closing(read_only(database)) as connection:
+        return connection.execute("SELECT 1 FROM accounts LIMIT 1").fetchone() is not None
+
+
 def has_wal_reset_bug(version: str) -> bool:
     """Whether that SQLite may lose a commit when two connections write or checkpoint at the same moment:
     https://www.sqlite.org/wal.html#walresetbug"""

@@ -6,6 +6,7 @@ that the start does not wait for it, unless the last life ended because the data
 """
 
 import contextlib
+import errno
 import logging
 import sqlite3
 from pathlib import Path
@@ -14,10 +15,11 @@ import msgspec
 
 from appliance.store import last_stop
 from appliance.store.backup import read_only, stored
+from appliance.store.ballast import give_up_when_full
 from appliance.store.database import StoreSettings, connect
 from appliance.store.last_stop import LastStop
 from appliance.store.log_check import log_damage
-from appliance.store.migrate import refuse_newer
+from appliance.store.migrate import migrate, refuse_newer
 from appliance.store.recovery import Recovery, accept_cut, finish, recover
 from appliance.store.trouble import Trouble, trouble_of
 
@@ -29,12 +31,30 @@ AT_START_BYTES = 256 * 1024 * 1024
 """Up to this size the check comes before the start; measured, it takes about a second then."""
 
 
+class CannotOpen(Exception):
+    """The disk does not let the database be used; the message says what it said."""
+
+
 class Opening(msgspec.Struct, frozen=True):
     """How the database was found: `check_later` when it still has to be checked, in the background."""
 
     last_stop: LastStop = LastStop.NONE
     check_later: bool = False
     recovery: Recovery | None = None
+
+
+def make_ready(database: Path, settings: StoreSettings) -> Opening:
+    """Find the database whole or mend it, bring its schema up to date, and note that a life begins. Raises
+    SchemaTooNew, UpgradeRefused, CannotOpen."""
+    try:
+        give_up_when_full(database.parent)
+        opened = prepare(database, settings)
+        migrate(database, settings)
+        begun(database)
+    except (OSError, sqlite3.Error) as error:
+        advice = " Make room on the disk, then start again." if _is_full(error) else ""
+        raise CannotOpen(f"{database} cannot be used: {error}.{advice}") from error
+    return opened
 
 
 def prepare(database: Path, settings: StoreSettings) -> Opening:
@@ -100,6 +120,10 @@ def rebuild_searches(database: Path, settings: StoreSettings) -> None:
         for (name,) in found.fetchall():
             connection.execute(f"INSERT INTO {name} ({name}) VALUES ('rebuild')")  # noqa: S608
             log.warning("search_rebuilt", extra={"index": name})
+
+
+def _is_full(error: Exception) -> bool:
+    return trouble_of(error) is Trouble.FULL or getattr(error, "errno", 0) == errno.ENOSPC
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

@@ -2,9 +2,11 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import pty
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,8 @@ from commands import begun, done, ended, refused
 from running import Account, Running, running, until
 
 from appliance import cli, data_dir, exchange
+from appliance.operations.archive import ArchiveWriter
+from appliance.operations.sealed_file import SealedWriter
 
 PHRASE = "correct horse battery staple"
 SETTINGS = {"limits.messages_per_minute": 0}
@@ -258,6 +262,7 @@ def test_a_rehearsal_touches_nothing_and_a_running_gateway_is_not_replaced(
         code, out, err = run("restore", *options)
         assert (code, out) == (1, "")
         assert "in use" in err
+        assert err.endswith("Stop it first.\n")
         assert sorted(path.name for path in gateway.data.iterdir()) == names
     code, _, _ = run(
         "restore", shop.file, "--data-dir", tmp_path / "no", "--passphrase-file", shop.phrase, "--rehearse"
@@ -349,6 +354,94 @@ def test_root_restores_and_backs_up_for_the_gateways_own_user(shop: Shop, tmp_pa
     found = [data, *data.rglob("*")]
     assert len(found) > 10
     assert {(path.stat().st_uid, path.stat().st_gid) for path in found} == {(12345, 12346)}
+
+
+def test_a_refused_restore_leaves_the_directory_to_its_user(shop: Shop, tmp_path: Path) -> None:
+    """The lock is made when the backup has turned out to be damaged only at its end."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    os.chown(data, 12345, 12346)
+    file = damaged(shop, tmp_path, "cut short")
+    refused("restore", file, "--data-dir", data, "--passphrase-file", shop.phrase)
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in data.rglob("*")} == {(12345, 12346)}
+
+
+def test_what_lies_beside_a_directory_that_is_not_there_yet_does_not_matter(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """A disk of its own for media, say, which nobody is going to set aside."""
+    beside = tmp_path / "media"
+    beside.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "none", str(beside)], check=False).returncode != 0:
+        pytest.skip("a file system can be mounted by root only")
+    try:
+        options = ("--data-dir", tmp_path / "new", "--passphrase-file", shop.phrase)
+        assert "The backup is whole" in done("restore", shop.file, *options, "--rehearse")
+        assert "mount of its own" in refused(
+            "restore", shop.file, "--data-dir", tmp_path, "--passphrase-file", shop.phrase, "--rehearse"
+        )
+    finally:
+        subprocess.run(["umount", str(beside)], check=True)
+
+
+def test_a_directory_that_cannot_be_locked_is_not_said_to_be_busy(shop: Shop, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    (data / data_dir.LOCK).mkdir(parents=True)
+    (data / "gateway.db").touch()
+    told = refused("backup", tmp_path / "b", "--data-dir", data, "--passphrase-file", shop.phrase)
+    assert "Is a directory" in told
+    assert "try again" not in told
+
+
+def sealed_with(tmp_path: Path, name: str) -> Path:
+    """A file sealed as a backup is, whose archive holds that and nothing else."""
+    file = tmp_path / "sealed"
+    with file.open("wb") as out:
+        sealed = SealedWriter(out, PHRASE)
+        archive = ArchiveWriter(sealed, io.BytesIO())
+        if name:
+            archive.add(name, io.BytesIO(b"no note"), 7, lambda _: None)
+        archive.finish()
+        sealed.finish()
+    return file
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "said"),
+    [
+        ("restore", "device.json", "this is no backup; what `wa-gateway export` made is taken in by"),
+        ("restore", "note.json", "damaged"),
+        ("restore", "", "damaged"),
+        ("import", "device.json", "damaged"),
+        ("import", "note.json", "something else"),
+        ("import", "", "damaged"),
+    ],
+)
+def test_what_is_sealed_and_something_else_is_refused(
+    shop: Shop, tmp_path: Path, command: str, name: str, said: str
+) -> None:
+    file = sealed_with(tmp_path, name)
+    told = refused(command, file, "--data-dir", shop.data, "--passphrase-file", shop.phrase)
+    assert said in told
+
+
+def test_a_file_that_does_not_say_whose_session_it_is_is_refused(shop: Shop, tmp_path: Path) -> None:
+    session = tmp_path / "session.db"
+    with contextlib.closing(sqlite3.connect(session)) as connection:
+        connection.execute("CREATE TABLE keys (id)")
+    note = {"exportId": "e1", "version": "0.1.0", "engine": "0.0.1", "identity": {"id": shop.device_id}}
+    with (tmp_path / "sealed").open("wb") as out:
+        sealed = SealedWriter(out, PHRASE)
+        archive = ArchiveWriter(sealed, io.BytesIO())
+        for name, content in (
+            ("device.json", msgspec.json.encode(note)),
+            ("session.db", session.read_bytes()),
+        ):
+            archive.add(name, io.BytesIO(content), len(content), lambda _: None)
+        archive.finish()
+        sealed.finish()
+    options = ("--data-dir", shop.data, "--passphrase-file", shop.phrase)
+    assert "does not say which device it is" in refused("import", tmp_path / "sealed", *options)
 
 
 def typed(answers: list[str], *arguments: Any) -> tuple[int, str]:

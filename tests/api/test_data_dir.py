@@ -41,3 +41,44 @@ def test_a_taken_port_is_refused_in_a_sentence(start: Callable[..., Running], tm
     )
     assert second.returncode == 2
     assert str(gateway.port) in second.stderr
+
+
+def test_a_key_file_that_is_gone_is_not_replaced_by_another(start: Callable[..., Running]) -> None:
+    """The next start would seal with a key that opens nothing of what is there."""
+    gateway = start()
+    gateway.account()
+    assert gateway.stop() == 0
+    key = gateway.data / "secret.key"
+    kept = key.read_bytes()
+    key.unlink()
+    for command in (["serve", f"--set=server.port={gateway.port}"], ["user", "list"]):
+        refused = subprocess.run(
+            [*PROGRAM, *command, f"--data-dir={gateway.data}"], capture_output=True, text=True, timeout=60
+        )
+        assert refused.returncode in {1, 2}
+        assert f"{key} is missing" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert not key.exists()
+    key.write_bytes(kept)
+    gateway.start()
+
+
+def test_a_first_start_that_was_killed_early_makes_its_key_at_the_next(start: Callable[..., Running]) -> None:
+    gateway = start()
+    gateway.kill()
+    (gateway.data / "secret.key").unlink()
+    gateway.start()
+    assert (gateway.data / "secret.key").exists()
+
+
+def test_a_key_file_that_cannot_be_read_is_told_in_a_sentence(start: Callable[..., Running]) -> None:
+    gateway = start()
+    assert gateway.stop() == 0
+    key = gateway.data / "secret.key"
+    key.unlink()
+    key.mkdir()
+    command = [*PROGRAM, "serve", f"--data-dir={gateway.data}", f"--set=server.port={gateway.port}"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith(f"wa-gateway: {key}: Is a directory.\n")
+    assert "Traceback" not in refused.stderr

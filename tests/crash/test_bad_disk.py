@@ -13,7 +13,7 @@ from crash import vfs
 from crash.bad_disk import ECHO, PROGRAM, Books, Clients, Switch, faults, recovered, repeat_refused
 from crash.fault_main import Badness
 from hook import Hook, receiving
-from running import Account, Running, until
+from running import Account, Running, free_port, until
 
 BAD_S = 1.0
 MIB = 1024 * 1024
@@ -187,6 +187,50 @@ def test_a_start_on_a_disk_that_is_nearly_full_refuses_sends_until_there_is_room
     finally:
         gateway.close()
         gateway.stop()
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_start_on_a_disk_that_is_full_to_the_last_byte_uses_the_reserve(
+    small_disk: Path, tmp_path: Path, how: str
+) -> None:
+    """Its log would fill the same disk: it is elsewhere."""
+    gateway = Running(small_disk / "data", SETTINGS)
+    gateway.log = tmp_path / "log"
+    gateway.start()
+    try:
+        account = gateway.account()
+        device_id = account.device()
+        if how == "killed":
+            gateway.kill()
+        else:
+            assert gateway.stop() == 0
+        _fill(small_disk / "filler")
+        gateway.start()
+        assert '"disk_full"' in gateway.logged()
+        body = {"deviceId": device_id, "to": ECHO, "text": "Is there room?"}
+        account.refused(507, "storage_full", "POST", "/messages/send-text", body)
+        (small_disk / "filler").unlink()
+        until("room", lambda: account.http.post("/messages/send-text", json=body).is_success, 30)
+        assert gateway.stop() == 0
+    finally:
+        gateway.close()
+        gateway.stop()
+
+
+def test_a_start_without_any_room_is_refused_in_a_sentence(small_disk: Path) -> None:
+    data = small_disk / "data"
+    data.mkdir()
+    _fill(small_disk / "filler")
+    for command in (["serve", f"--set=server.port={free_port()}"], ["user", "list"]):
+        ended = subprocess.run(
+            [*PROGRAM[:1], "-m", "appliance", *command, f"--data-dir={data}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert ended.returncode != 0
+        assert ended.stderr.count("\n") == 1, ended.stderr
+        assert "Make room on the disk" in ended.stderr
 
 
 def _refusals(books: Books, since: float) -> int:

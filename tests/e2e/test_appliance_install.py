@@ -76,6 +76,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (made / "wa-gateway").rename(made / "program")
         (made / "wa-gateway").write_text(RENUMBERED.format(version=version, before_serving=before))
         (made / "wa-gateway").chmod(0o755)
+        unit = (made / "wa-gateway.service").read_text()
+        (made / "wa-gateway.service").unlink()
+        (made / "wa-gateway.service").write_text(f"{unit}# of {version}\n")
     return folder
 
 
@@ -195,3 +198,25 @@ def test_a_version_that_does_not_start_gives_its_place_back(machine: Machine) ->
     with started_by_hand(machine):
         assert [m["text"] for m in account.every("/messages")] == ["kept over the upgrade"]
     account.http.close()
+
+
+def test_an_upgrade_that_the_disk_does_not_take_leaves_the_old_version_at_work(machine: Machine) -> None:
+    machine.must(__version__, "install")
+    backups = f"{DATA}/backups"
+    machine.root.ok("install", "-d", "-m700", "-owa-gateway", "-gwa-gateway", backups)
+    machine.root.ok("mount", "-t", "tmpfs", "-o", "size=64k,mode=1777", "none", backups)
+    code, said = machine.install_sh(LATER, "upgrade")
+    assert code == 1
+    assert "the database could not be copied" in said
+    assert machine.root.ok("ls", "-A", backups) == "", "half a copy is no backup"
+    machine.root.ok("umount", backups)
+
+    # A folder stands where the new unit would be written.
+    machine.root.ok("mkdir", f"{UNIT}.new")
+    code, said = machine.install_sh(LATER, "upgrade")
+    machine.root.ok("rmdir", f"{UNIT}.new")
+    assert code == 1
+    assert f"{LATER} could not be put in its place" in said
+    assert f"{__version__} is in its place again; {LATER} was removed" in said
+    machine.must(LATER, "upgrade")
+    assert machine.root.ok("cat", UNIT).endswith(f"# of {LATER}\n")

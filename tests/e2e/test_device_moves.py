@@ -127,6 +127,13 @@ def test_a_file_that_cannot_be_made_leaves_the_device_here(
     device_id = link_by_qr(net, account, OURS)
     assert "No such file" in refused(gateway, phrase, "export", device_id, tmp_path / "no" / "file.wa")
     account.connected(device_id)
+    # A folder stands where the session would be copied to.
+    obstacle = gateway.data / "devices" / device_id / "session.moved.new"
+    obstacle.mkdir()
+    assert "its log says why" in refused(gateway, phrase, "export", device_id, tmp_path / "none.wa")
+    obstacle.rmdir()
+    assert not list(tmp_path.glob("none.wa*"))
+    goes_both_ways(net, account, device_id, "stayed")
     sandbox = account.device()
     assert "linked" in refused(gateway, phrase, "export", sandbox, tmp_path / "sandbox.wa")
     assert not (tmp_path / "sandbox.wa").exists()

@@ -125,6 +125,25 @@ async def test_a_failed_order_waits_longer_each_time_and_the_old_certificate_sta
     assert not certificates.state().is_well
 
 
+async def test_a_disk_that_takes_nothing_costs_the_order_and_not_the_gateway(
+    made: Callable[..., Certificates], giver: Giver, tmp_path: Path
+) -> None:
+    certificates = made()
+    # A folder where the note would be written: it cannot be, whoever runs the test.
+    (tmp_path / "tls" / "last-order.json.new").mkdir()
+    async with running(certificates):
+        await looked(certificates)
+        assert not certificates.state().is_well
+        assert "last-order.json" in (certificates.state().problem or "")
+        assert certificates._due_at() > giver.now
+    assert giver.jobs == []
+    (tmp_path / "tls" / "last-order.json.new").rmdir()
+    giver.now += 2 * HOUR_S
+    async with running(certificates) as replaced:
+        await asyncio.wait_for(replaced.get(), 20)
+    assert certificates.state().is_well
+
+
 async def test_who_asks_need_not_wait_as_long_and_other_names_not_at_all(
     made: Callable[..., Certificates], giver: Giver
 ) -> None:

@@ -47,6 +47,21 @@ def test_secrets_are_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "backup.passphrase = (a secret)   --set backup.passphrase" in shown
 
 
+def test_no_part_of_a_proxy_password_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-config", "--set", "engine.proxy=http://me:se@cr@et@proxy.example.org:3128"]) == 0
+    assert 'engine.proxy = "http://…@proxy.example.org:3128"' in capsys.readouterr().out
+
+
+def test_a_passphrase_that_everybody_can_read_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[backup]\npassphrase = "correct horse battery"\n')
+    file.chmod(0o644)
+    assert main(["check-config", "--config", str(file)]) == 0
+    assert f"Everybody on this machine can read {file}, with secrets in it." in capsys.readouterr().out
+
+
 def test_a_doubt_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config", "--set", "server.host=0.0.0.0"]) == 0
     assert "without TLS" in capsys.readouterr().out

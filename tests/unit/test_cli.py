@@ -1,18 +1,27 @@
 """The command line as a whole: what the manual says of it is so, and it ends well."""
 
 import argparse
+import io
 import os
+import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from running import PROGRAM, until
 
 from appliance import cli
+from appliance.config import load
+from appliance.operations.archive import ArchiveWriter
+from appliance.operations.contents import Note
+from appliance.operations.sealed_file import PIECE, SealedWriter
 
 DOCS = Path(__file__).resolve().parents[2] / "web" / "docs"
 COMMON = {"--config", "--data-dir", "--set"}
@@ -108,6 +117,80 @@ def test_ctrl_c_ends_in_one_line(tmp_path: Path) -> None:
         waiting.send_signal(signal.SIGINT)
         _, told = waiting.communicate(timeout=30)
     assert (waiting.returncode, told) == (130, "wa-gateway: interrupted.\n")
+
+
+def ran(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    command = [*PROGRAM, *words]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **more)
+
+
+@pytest.mark.parametrize("words", [["version"], ["check-config"]])
+def test_an_output_that_cannot_be_written_is_told(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = ran(*words, stdout=full)
+    assert (ended.returncode, ended.stderr) == (1, "wa-gateway: the output: No space left on device.\n")
+
+
+def test_closed_descriptors_are_no_reason_to_break(tmp_path: Path) -> None:
+    command = f"exec {shlex.join([*PROGRAM, 'backup', 'file', f'--data-dir={tmp_path}'])} <&- >&-"
+    ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "there is no terminal to ask at" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_the_terminal_cannot_show_is_written_otherwise() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = ran("check-config", "--set", "server.host=0.0.0.0", stdout=subprocess.PIPE, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.endswith("The configuration is good.\n")
+
+
+@pytest.mark.parametrize("words", [["user", "delete", "a@example.test"], ["backup", "file"]])
+def test_who_types_an_end_where_an_answer_is_wanted_is_understood(words: list[str], tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*PROGRAM, *words, f"--data-dir={tmp_path}"], stdin=theirs, stderr=subprocess.PIPE, text=True
+    ) as asking:
+        os.close(theirs)
+        until("a question", lambda: _reads_stdin(asking.pid), 30)
+        os.write(ours, b"\x04")
+        _, told = asking.communicate(timeout=30)
+    os.close(ours)
+    assert asking.returncode == 1
+    assert told.endswith("wa-gateway: nothing was typed, so nothing was done.\n")
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_command_that_is_told_to_end_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """As by a shutdown, or a connection that breaks, in the middle of a restore."""
+    data, pipe, phrase = tmp_path / "data", tmp_path / "pipe", tmp_path / "phrase"
+    phrase.write_text("correct horse battery")
+    os.mkfifo(pipe)
+    words = ["restore", str(pipe), f"--data-dir={data}", f"--passphrase-file={phrase}"]
+    with subprocess.Popen([*PROGRAM, *words], stderr=subprocess.PIPE, text=True) as restoring:
+        with pipe.open("wb") as out:
+            sealed = SealedWriter(out, "correct horse battery")
+            archive = ArchiveWriter(sealed, io.BytesIO())
+            note = msgspec.json.encode(Note(1, "0.1.0", 1, 0, 1))
+            archive.add("note.json", io.BytesIO(note), len(note), lambda _: None)
+            archive.add("gateway.db", io.BytesIO(bytes(4 * PIECE)), 4 * PIECE, lambda _: None)
+            out.flush()
+            until("a draft", lambda: (data / "restore.draft" / "gateway.db").exists(), 30)
+            restoring.send_signal(number)
+            restoring.wait(30)
+        told = restoring.communicate()[1]
+    assert (restoring.returncode, told.splitlines()[-1]) == (code, "wa-gateway: interrupted.")
+    assert not data.exists()
+
+
+@pytest.mark.parametrize("name", ["it's", 'a "b"', "c\\d", "e#f", "dæta dir", "a\u200bb", "2027", "[x]"])
+def test_a_directory_may_have_any_name(name: str) -> None:
+    options = cli.parser().parse_args(["check-config", f"--data-dir={name}"])
+    assert load(None, {}, cli.overrides(options)).data == Path(name)
 
 
 def _reads_stdin(pid: int) -> bool:

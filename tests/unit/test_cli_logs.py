@@ -1,5 +1,6 @@
 """`logs`: the end of the log, what follows, and lines as people read them."""
 
+import itertools
 import json
 import logging
 import subprocess
@@ -13,6 +14,7 @@ from running import PROGRAM, until
 
 from appliance.log_file import LogFile
 from appliance.logs import JsonLines
+from appliance.operations import follow_logs
 from appliance.operations.log_lines import readable
 
 
@@ -77,6 +79,30 @@ def test_following_misses_nothing_when_files_are_renamed(log: LogFile) -> None:
             following.terminate()
             reader.join()
     assert numbers([line.rstrip() for line in seen]) == list(range(1500))
+
+
+def test_a_rename_in_the_middle_of_a_look_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks without a pause while another thread renames every few lines: they meet again and again."""
+    monkeypatch.setattr(follow_logs, "_LOOK_S", 0.0)
+    file = LogFile(tmp_path / "gateway.log", max_mib=0.0005, keep=200)
+    file.setFormatter(JsonLines())
+    file.emit(record(0))
+    file.flush()
+
+    def write() -> None:
+        for number in range(1, 800):
+            file.emit(record(number))
+            if number % 5 == 0:
+                file.flush()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    shown = (json.loads(line)["n"] for line in follow_logs._of_file(file.path, 10, follow=True))
+    assert list(itertools.islice(shown, 800)) == list(range(800))
+    writer.join()
+    file.close()
 
 
 def test_where_there_is_no_file_it_says_where_the_log_goes() -> None:

@@ -79,10 +79,10 @@ def test_lines_of_the_example_fit_a_terminal() -> None:
 
 def test_what_is_said_later_wins(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
-    file.write_text("data_dir = 'd'\n[server]\nport = 1\nhost = 'h'\n[limits]\nmessages_per_minute = 5\n")
+    file.write_text("data_dir = 'd'\n[server]\nport = 1\nhost = '::1'\n[limits]\nmessages_per_minute = 5\n")
     environment = {"WA_GATEWAY_SERVER__PORT": "2", "WA_GATEWAY_LIMITS__MESSAGES_PER_MINUTE": "6", "PATH": "x"}
     config = load(file, environment, ["server.port=3"])
-    assert (config.data, config.server.host, config.server.port) == (Path("d"), "h", 3)
+    assert (config.data, config.server.host, config.server.port) == (Path("d"), "::1", 3)
     assert config.limits.messages_per_minute == 6
     assert config.logs == Config().logs
 
@@ -117,6 +117,23 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
             load(None, {}, [f"engine.proxy_file={path}"])
 
 
+def test_only_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    """What is in any other file is not read, so that no error can tell it."""
+    (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----")
+    for name in ("tls.key", "tls.certificate", "server.host", "logs.level"):
+        with pytest.raises(ConfigError, match=rf"there is no setting {name}_file\.") as refused:
+            load(None, {}, [f"{name}_file={tmp_path / 'key.pem'}"])
+        assert "BEGIN" not in str(refused.value)
+
+
+def test_of_a_secret_and_its_file_the_one_said_last_counts(tmp_path: Path) -> None:
+    (tmp_path / "phrase").write_text("from the file")
+    said = [f"backup.passphrase_file={tmp_path / 'phrase'}", "backup.passphrase=from the line"]
+    assert load(None, {}, said).backup.passphrase == "from the line"
+    assert load(None, {}, [said[1], *said]).backup.passphrase == "from the line"
+    assert load(None, {}, [*said, said[0]]).backup.passphrase == "from the file"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -132,6 +149,8 @@ def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
         ("[retention]\nevents_days = 0", r">= 1 - at `retention\.events_days`"),
         ("[engine]\nproxy = 'http://me:secret@h'", r"engine\.proxy: not a proxy address; write it as"),
         ("[engine]\nproxy = 'ftp://h:1'", r"engine\.proxy: not a proxy address"),
+        ("[server]\nhost = 'localhost'", r"server\.host: write an address, not a name"),
+        ("[server]\nhost = ''", r"server\.host: write an address, not a name"),
         ("[server]\npublic_url = 'wa.example.org'", r"server\.public_url: write the address"),
         ("[server]\npublic_url = 'https://h/wa'", r"server\.public_url: .* without a path"),
         ("[server]\npublic_url = 'https://h:x'", r"server\.public_url: "),

@@ -53,6 +53,7 @@ def data(tmp_path: Path) -> Path:
     opening.begun(path)
     opening.ended(path)
     path.chmod(0o600)
+    (folder / "secret.key").touch(mode=0o600)
     return folder
 
 
@@ -126,6 +127,12 @@ def test_what_others_may_read_is_told(data: Path) -> None:
     assert (told.state, "gateway.db" in told.text) == ("problem", True)
 
 
+def test_a_key_file_that_is_gone_is_told(data: Path) -> None:
+    assert [each for each in doctor_gateway.check_files(patient(data)) if each.state != "ok"] == []
+    (data / "secret.key").unlink()
+    assert one(doctor_gateway.check_files(patient(data)), "secret_key").state == "problem"
+
+
 def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told = one(doctor_gateway.check_files(patient(tmp_path / "file" / "data")), "data_dir")
@@ -135,7 +142,6 @@ def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
 def test_an_old_backup_is_told(data: Path) -> None:
     assert one(doctor_gateway.check_backups(patient(data)), "backup").state == "ok"
     later = NOW_MS + 72 * HOUR_MS
-    (data / "secret.key").touch()
     assert one(doctor_gateway.check_backups(patient(data, now_ms=later)), "backup").state == "warning"
     (data / "backups").mkdir()
     at = datetime.datetime.fromtimestamp(NOW_MS / 1000, datetime.UTC)
@@ -319,3 +325,18 @@ def test_a_key_that_is_not_the_certificates_is_told(data: Path) -> None:
     (data / "tls.key").write_text("nothing")
     assert one(doctor_gateway.check_tls(patient(data, *settings)), "tls").state == "problem"
     assert list(doctor_gateway.check_tls(patient(data))) == []
+
+
+@pytest.mark.parametrize("wrong", ["nonsense", ":443", "host:", "host:0", "host:65536", "host:²"])
+def test_an_address_that_is_none_is_wrong_usage(wrong: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        options("--reach-whatsapp", f"--whatsapp-address={wrong}")
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://127.0.0.1:1/", "http://127.0.0.1:1?a=b", f"http://{'a' * 70}.example:1"]
+)
+def test_a_proxy_that_is_not_there_is_told(data: Path, proxy: str) -> None:
+    tried = patient(data, f"engine.proxy={proxy}", reach="example.test:1")
+    assert one(doctor_gateway.check_reach(tried), "whatsapp").state == "problem"

@@ -64,6 +64,20 @@ def test_a_full_file_is_renamed_and_the_oldest_goes(tmp_path: Path, opened: Call
     assert all((tmp_path / name).stat().st_size <= 1000 for name in names)
 
 
+def test_fewer_are_kept_when_the_settings_say_so(tmp_path: Path, opened: Callable[..., LogFile]) -> None:
+    path = tmp_path / "x.log"
+    file = opened(path, max_mib=0.0001, keep=5)
+    for n in range(12):
+        file.emit(record(f"e{n}"))
+    file.flush()
+    assert len(list(tmp_path.iterdir())) == 6
+    file.resize(0.0001, 2)
+    for n in range(12, 15):
+        file.emit(record(f"e{n}"))
+    file.flush()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["x.log", "x.log.1", "x.log.2"]
+
+
 def test_without_any_kept_the_file_begins_anew(tmp_path: Path, opened: Callable[..., LogFile]) -> None:
     file = opened(tmp_path / "x.log", max_mib=1000 / 1024 / 1024, keep=0)
     for number in range(60):
