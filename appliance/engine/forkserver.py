@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Sequence
 
+from appliance import heap
 from appliance.engine.worker.main import ignore_signals, run
 
 PID = struct.Struct("=i")
@@ -26,7 +27,7 @@ def fork_server_main(argv: Sequence[str]) -> int:
     control = socket.socket(fileno=parser.parse_args(argv).fd)
     ignore_signals()
     gc.collect()
-    gc.freeze()
+    heap.settle(heap.loaded())
     control.send(PID.pack(os.getpid()))
     _serve(control)
     return 0

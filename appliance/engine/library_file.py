@@ -1,10 +1,10 @@
 """The Go library as a file: where it lies, and whether it is byte for byte the one this program was written
 for."""
 
-import asyncio
 import hashlib
 import importlib.util
 import platform
+import threading
 from pathlib import Path
 from typing import Self
 
@@ -33,7 +33,7 @@ class LibraryFile:
         self.path = path
         self.sha256 = sha256
         self._was_good = False
-        self._one_at_a_time = asyncio.Lock()
+        self._one_at_a_time = threading.Lock()
 
     @classmethod
     def here(cls) -> Self:
@@ -57,9 +57,9 @@ class LibraryFile:
         if found != self.sha256:
             raise LibraryError(f"{self.path.name} is damaged: its SHA-256 is {found}, not {self.sha256}")
 
-    async def check_once(self) -> None:
-        """The same beside the loop; a file that was good is not read again in this process's life."""
-        async with self._one_at_a_time:
+    def check_once(self) -> None:
+        """The same, for any thread; a file that was good is not read again in this process's life."""
+        with self._one_at_a_time:
             if not self._was_good:
-                await asyncio.to_thread(self.check)
+                self.check()
                 self._was_good = True

@@ -114,7 +114,7 @@ class RealEngine:
         await self.recover(spec)
         if self._library is None:
             self._library = LibraryFile.here()
-        await self._library.check_once()
+        await asyncio.to_thread(self._library.check_once)
 
     async def _given(self, incoming: Incoming) -> None:
         if self._sink is None:

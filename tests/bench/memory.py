@@ -24,6 +24,8 @@ from running import PROGRAM, Running, running
 COUNTS = (1, 10, 20)
 IDLE_LIMIT, DEVICE_LIMIT = 64, 16
 SETTLED_KIB = 256
+STILL_S = 3.0
+"""A worker lets go of what only its start needed when it has been still for two."""
 PASSWORD = "a long password"
 
 
@@ -42,6 +44,7 @@ class Weight:
 
 def weigh(gateway: Running) -> Weight:
     """Once two looks in a row agree: right after work the heap still moves."""
+    time.sleep(STILL_S)
     previous = _look(gateway)
     while True:
         time.sleep(0.5)

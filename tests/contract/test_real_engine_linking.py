@@ -4,10 +4,16 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from engine_harness import ANN, BEA, bench, linked_bench, shortened
+from engine_harness import ANN, BEA, bench, linked_bench, shortened, until
+from processes import memory_kib
 
 from appliance.engine.base import EngineError, Linked, OutgoingMessage, QrShown, StateChanged
 from appliance.model.device import DeviceStatus
+
+
+def program_kib(pid: int) -> int:
+    """How much of its files a process has mapped, as far as it did not change it."""
+    return memory_kib(pid, "Private_Clean") + memory_kib(pid, "Shared_Clean")
 
 
 async def test_a_qr_code_links_and_the_name_follows(tmp_path: Path) -> None:
@@ -41,6 +47,16 @@ async def test_a_code_needs_a_session_that_shows_qr(tmp_path: Path) -> None:
         with pytest.raises(EngineError) as refused:
             await b.session("d1").pair_code(ANN)
         assert refused.value.code == "no_qr"
+
+
+async def test_what_only_the_start_needed_is_let_go_once_the_session_is_still(tmp_path: Path) -> None:
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
+        pid = session.worker_pid
+        assert pid is not None
+        needed = program_kib(pid)
+        await until(lambda: program_kib(pid) < needed / 2)
+        assert await session.check([BEA]) == {BEA: f"{BEA}@s.whatsapp.net"}
 
 
 async def test_a_linked_session_resumes_without_qr(tmp_path: Path) -> None:

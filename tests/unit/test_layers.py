@@ -10,7 +10,7 @@ HOUSE = Path(__file__).parents[2] / "appliance"
 MAY = {
     "model": {"model"},
     "store": {"store", "model"},
-    "engine": {"engine", "model"},
+    "engine": {"engine", "model", "heap"},
     "gateway": {"gateway", "model", "store", "engine.base"},
     "api": {"api", "gateway", "store", "model", "assets", "form_stream", "engine.base"},
     "dashboard": {"dashboard", "gateway", "store", "model", "assets", "form_stream"},

@@ -33,25 +33,25 @@ def test_the_sum_written_down_is_the_wheel_s_own() -> None:
     assert base64.urlsafe_b64decode(record.hash.value + "=").hex() == library.sha256
 
 
-async def test_the_library_that_is_here_is_good() -> None:
-    await LibraryFile.here().check_once()
+def test_the_library_that_is_here_is_good() -> None:
+    LibraryFile.here().check_once()
 
 
-async def test_one_other_bit_is_refused_each_time(damaged: LibraryFile) -> None:
+def test_one_other_bit_is_refused_each_time(damaged: LibraryFile) -> None:
     for _ in range(2):
         with pytest.raises(
             LibraryError, match=r"neonize-linux-\w+\.so is damaged: its SHA-256 is [0-9a-f]{64}"
         ):
-            await damaged.check_once()
+            damaged.check_once()
 
 
-async def test_a_file_mended_meanwhile_is_taken_and_then_trusted(damaged: LibraryFile) -> None:
+def test_a_file_mended_meanwhile_is_taken_and_then_trusted(damaged: LibraryFile) -> None:
     with pytest.raises(LibraryError):
-        await damaged.check_once()
+        damaged.check_once()
     shutil.copy(LibraryFile.here().path, damaged.path)
-    await damaged.check_once()
+    damaged.check_once()
     damaged.path.unlink()
-    await damaged.check_once()
+    damaged.check_once()
 
 
 def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:

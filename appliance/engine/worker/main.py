@@ -11,8 +11,10 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from appliance import heap
 from appliance.engine import lock, wire
 from appliance.engine.worker.library import Library
 from appliance.engine.worker.log import open_log
@@ -73,7 +75,9 @@ def _run_session(sock: socket.socket, frames: wire.FrameReader, start: wire.Star
     folder = Path(start.folder)
     open_log(folder)
     lock.take(folder, _LOCK_WAIT_S)
-    SessionLoop(Library(), sock, start, frames).run(os.getpid())
+    library = Library()
+    settle = partial(heap.settle, heap.loaded())
+    SessionLoop(library, sock, start, frames, settle=settle).run(os.getpid())
 
 
 def _close_all_but(fd: int) -> None:

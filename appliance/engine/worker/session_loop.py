@@ -10,6 +10,7 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ _LOOK_S = 0.02
 _ACKS_S = 1.5
 _PRESENCE_TRIES_S = (0.5, 1, 2, 4, 8, 16, 32, 64)
 _READ_BYTES = 1 << 16
+_STILL_S = 2.0
+"""Nothing has happened for so long after the connection: what the start needed is not needed now."""
 
 
 class SessionLoop:
@@ -50,11 +53,13 @@ class SessionLoop:
         start: wire.Start,
         frames: wire.FrameReader,
         lock: AbstractContextManager[Any] | None = None,
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
         self._library = library
         self._sock = sock
         self._start = start
         self._frames = frames
+        self._settle = settle
         self._folder = Path(start.folder)
         self._outlet = Outlet(sock)
         self._backlog = Backlog(self._outlet, start.incarnation)
@@ -120,10 +125,18 @@ class SessionLoop:
         self._happenings.put((code, data))
 
     def _translate(self) -> None:
+        still_s = None
         while True:
-            code, data = self._happenings.get()
+            try:
+                code, data = self._happenings.get(timeout=still_s)
+            except queue.Empty:
+                still_s = None
+                self._settle()
+                continue
             if code == Code.OVER:
                 return
+            if code == Code.CONNECTED:
+                still_s = _STILL_S
             try:
                 self._tell(code, data)
             except Exception as error:  # noqa: BLE001 (one strange message must not end the session)
