@@ -13,7 +13,7 @@ from appliance.api import rate_headers
 from appliance.api.frame import add_header
 from appliance.api.idempotency_key import key_of
 from appliance.api.message_answers import MessageAnswer, message_answer
-from appliance.api.preferences import wait_s
+from appliance.api.preferences import wait_s, wants_no_wait
 from appliance.api.streams import Streams
 from appliance.gateway import refusals
 from appliance.gateway.drafts import Draft
@@ -92,7 +92,10 @@ class Sending:
         wait."""
         idempotency = self._idempotency(fingerprint)
         try:
-            accepted = await self._gateway.outbox.accept(self._account, device, draft, idempotency)
+            at_once = not wants_no_wait(self._request)
+            accepted = await self._gateway.outbox.accept(
+                self._account, device, draft, idempotency, at_once=at_once
+            )
         except asyncio.CancelledError:
             self.is_accepted = True  # perhaps: a change that was begun is committed all the same
             raise
