@@ -246,7 +246,7 @@ class DeliveryWorker:
             delivery_queue.lease(tx, [each for _, _, due in found for each in due], now_ms + LEASE_MS)
             return found
 
-        for claim, endpoint, due in await self._db.transaction(write):
+        for claim, endpoint, due in await self._db.transaction(write, yields=True):
             if await self._prepared(claim.lane, endpoint, now_ms):
                 self._dropped += self._plan.take_in(claim, due, now_s)
             else:
