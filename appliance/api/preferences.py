@@ -5,7 +5,7 @@ from typing import Any
 
 from litestar import Request
 
-from appliance.api.frame import add_header
+from appliance.api.frame import add_header, header
 
 DEFAULT_WAIT_S = 15.0
 LONGEST_WAIT_S = 60.0
@@ -33,7 +33,7 @@ def wants_no_wait(request: Request[Any, Any, Any]) -> bool:
 
 def _asked_s(request: Request[Any, Any, Any]) -> tuple[float, str] | None:
     """The seconds asked for, and the preference as it is confirmed; None when nothing is asked."""
-    for preference in request.headers.get("prefer", "").split(","):
+    for preference in header(request, "prefer").split(","):
         token = preference.partition(";")[0].strip()
         if token.lower() == "respond-async":
             return 0.0, "respond-async"

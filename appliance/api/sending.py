@@ -3,7 +3,7 @@ it."""
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -25,6 +25,8 @@ from appliance.model.errors import FieldError, GatewayError, InvalidRecipient
 from appliance.model.jid import Jid
 from appliance.model.message import WAITING, Message, MessageStatus
 
+Fingerprint = Callable[[], bytes]
+"""What tells a repeat from another request, reckoned only for those that have a key."""
 _PENDING = {*WAITING, MessageStatus.UNCONFIRMED, MessageStatus.FAILED}
 
 
@@ -73,7 +75,7 @@ class Sending:
             raise refusal
         self._gateway.limits.give_back(self._gateway.limits.take(device.id))
 
-    async def replay(self, fingerprint: bytes) -> Response[MessageAnswer] | None:
+    async def replay(self, fingerprint: Fingerprint) -> Response[MessageAnswer] | None:
         """The answer to a repeat, None when the request is new."""
         idempotency = self._idempotency(fingerprint)
         if idempotency is None:
@@ -87,7 +89,7 @@ class Sending:
         answer = DryRun(True, found.remote_jid, found.registered, found.status, rate)
         return Response(answer, status_code=200)
 
-    async def send(self, device: Device, draft: Draft, fingerprint: bytes) -> Response[MessageAnswer]:
+    async def send(self, device: Device, draft: Draft, fingerprint: Fingerprint) -> Response[MessageAnswer]:
         """Accept the draft and answer. Raises the refusals of Outbox.accept, and WhatsApp's within the
         wait."""
         idempotency = self._idempotency(fingerprint)
@@ -102,9 +104,9 @@ class Sending:
         self.is_accepted = not accepted.replayed
         return await self._answer(accepted)
 
-    def _idempotency(self, fingerprint: bytes) -> Idempotency | None:
+    def _idempotency(self, fingerprint: Fingerprint) -> Idempotency | None:
         key = key_of(self._request)
-        return Idempotency(key, fingerprint) if key is not None else None
+        return Idempotency(key, fingerprint()) if key is not None else None
 
     async def _answer(self, accepted: Accepted) -> Response[MessageAnswer]:
         """201 sent, 202 not yet or not known, the refusal when WhatsApp refused."""
