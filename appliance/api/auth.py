@@ -5,6 +5,7 @@ from typing import Any
 
 from litestar import Request
 
+from appliance.api.frame import header
 from appliance.gateway.gateway import Gateway
 from appliance.model.account import Account
 from appliance.model.errors import MissingApiKey, NextStep, Unauthorized
@@ -15,10 +16,9 @@ _GET_ONE = NextStep("GET", "/dashboard/settings", "Sign in there and copy the AP
 
 def key_of(request: Request[Any, Any, Any]) -> str | None:
     """The key as it was sent, None when there is none."""
-    headers = request.headers
-    if key := headers.get("x-api-key"):
-        return str(key).strip()
-    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if key := header(request, "x-api-key"):
+        return key.strip()
+    scheme, _, token = header(request, "authorization").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 

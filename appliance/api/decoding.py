@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import msgspec
 from litestar import Request
 
+from appliance.api.frame import header
 from appliance.api.problems import BodyTooLarge, InvalidJson
 from appliance.model.errors import FieldError, Invalid, UnsupportedMediaType
 
@@ -87,7 +88,7 @@ async def read_body(request: Request[Any, Any, Any], limit: int) -> bytes:
 
 async def body_chunks(request: Request[Any, Any, Any], limit: int) -> AsyncIterator[bytes]:
     """The body as it comes. Raises BodyTooLarge as soon as more than `limit` bytes are announced or came."""
-    announced = request.headers.get("content-length", "")
+    announced = header(request, "content-length")
     left = limit - (int(announced) if announced.isdecimal() else 0)
     read, more = 0, True
     while more:
@@ -108,7 +109,7 @@ def _object(request: Request[Any, Any, Any], body: bytes) -> dict[str, Any]:
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = header(request, "content-type").partition(";")[0].strip().lower()
         if kind and "json" not in kind:
             raise UnsupportedMediaType(f"Send application/json here, not {kind[:80]}.") from None
         raise InvalidJson(f"The body is not JSON: {_reason(error)}.") from None

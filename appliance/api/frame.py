@@ -60,6 +60,16 @@ def own_url(scope: Scope) -> str:
     return f"{scope['scheme']}://{host.decode('latin-1') or 'localhost'}"
 
 
+def header(request: Request[Any, Any, Any], name: str) -> str:
+    """The request's first header of that name (in lower case), empty when there is none. Litestar's own
+    `request.headers` costs more than the rest of the look-ups together: it builds a dictionary first."""
+    wanted = name.encode()
+    for key, value in request.scope["headers"]:
+        if key == wanted:
+            return value.decode("latin-1")
+    return ""
+
+
 def add_header(request: Request[Any, Any, Any], name: str, value: str) -> None:
     """Have the answer, also a refusal, carry a header."""
     request.scope["state"]["headers"].append((name.lower().encode(), value.encode()))

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Request
 
+from appliance.api.frame import header
 from appliance.model.errors import Invalid
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
@@ -16,12 +17,12 @@ _NOT_CONTENT = {"dry_run"}
 def key_of(request: Request[Any, Any, Any]) -> str | None:
     """The caller's key, None when there is none. Raises Invalid when it is not 1–255 visible ASCII
     characters."""
-    key = request.headers.get("idempotency-key")
+    key = header(request, "idempotency-key")
     if not key:
         return None
     if not _KEY.match(key):
         raise Invalid("1 to 255 visible ASCII characters, no blanks.", field="Idempotency-Key")
-    return str(key)
+    return key
 
 
 def fingerprint(route: str, fields: msgspec.Struct, *files: str | None) -> bytes:

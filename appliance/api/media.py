@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -112,7 +113,7 @@ async def _send(
     device = sending.device(body.device_id)
     to = gateway.outbox.recipient(body.to)
     if not body.dry_run:
-        if body.url is not None and (known := await sending.replay(fingerprint(ROUTE, body))):
+        if body.url is not None and (known := await sending.replay(partial(fingerprint, ROUTE, body))):
             return known  # a repeat fetches nothing
         sending.check(device)
     staged = await _staged(gateway, body, uploaded)
@@ -127,7 +128,7 @@ async def _send(
     try:
         if body.dry_run:
             return await sending.rehearse(device, draft)
-        return await sending.send(device, draft, _fingerprint(body, staged))
+        return await sending.send(device, draft, partial(_fingerprint, body, staged))
     finally:
         if not sending.is_accepted:
             gateway.media.discard(staged)

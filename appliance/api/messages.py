@@ -1,5 +1,6 @@
 """Messages: sending text, and reading what was sent and received."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -18,6 +19,7 @@ from appliance.model.errors import NotFound
 from appliance.model.message import MessageStatus
 from appliance.store import devices, message_list, messages
 
+ROUTE = "/messages/send-text"
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]
 Mentions = Annotated[list[str], msgspec.Meta(max_length=1_024)]
 ExpiresIn = Annotated[int, msgspec.Meta(ge=1, le=30 * 86_400)]
@@ -49,7 +51,7 @@ class MessagesPage(Page, rename="camel", forbid_unknown_fields=True, kw_only=Tru
     q: Annotated[str, msgspec.Meta(min_length=1, max_length=500)] | None = None
 
 
-@post("/messages/send-text")
+@post(ROUTE)
 async def send_text(
     request: Request[Any, Any, Any], gateway: Gateway, account: Account
 ) -> Response[MessageAnswer] | Response[DryRun]:
@@ -67,7 +69,7 @@ async def send_text(
     )
     if body.dry_run:
         return await sending.rehearse(device, draft)
-    return await sending.send(device, draft, fingerprint("/messages/send-text", body))
+    return await sending.send(device, draft, partial(fingerprint, ROUTE, body))
 
 
 @get("/messages")

@@ -3,7 +3,7 @@ it."""
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from appliance.api import rate_headers
 from appliance.api.frame import add_header
 from appliance.api.idempotency_key import key_of
 from appliance.api.message_answers import MessageAnswer, message_answer
-from appliance.api.preferences import wait_s
+from appliance.api.preferences import wait_s, wants_no_wait
 from appliance.api.streams import Streams
 from appliance.gateway import refusals
 from appliance.gateway.drafts import Draft
@@ -25,6 +25,8 @@ from appliance.model.errors import FieldError, GatewayError, InvalidRecipient
 from appliance.model.jid import Jid
 from appliance.model.message import WAITING, Message, MessageStatus
 
+Fingerprint = Callable[[], bytes]
+"""What tells a repeat from another request, reckoned only for those that have a key."""
 _PENDING = {*WAITING, MessageStatus.UNCONFIRMED, MessageStatus.FAILED}
 
 
@@ -73,7 +75,7 @@ class Sending:
             raise refusal
         self._gateway.limits.give_back(self._gateway.limits.take(device.id))
 
-    async def replay(self, fingerprint: bytes) -> Response[MessageAnswer] | None:
+    async def replay(self, fingerprint: Fingerprint) -> Response[MessageAnswer] | None:
         """The answer to a repeat, None when the request is new."""
         idempotency = self._idempotency(fingerprint)
         if idempotency is None:
@@ -87,21 +89,24 @@ class Sending:
         answer = DryRun(True, found.remote_jid, found.registered, found.status, rate)
         return Response(answer, status_code=200)
 
-    async def send(self, device: Device, draft: Draft, fingerprint: bytes) -> Response[MessageAnswer]:
+    async def send(self, device: Device, draft: Draft, fingerprint: Fingerprint) -> Response[MessageAnswer]:
         """Accept the draft and answer. Raises the refusals of Outbox.accept, and WhatsApp's within the
         wait."""
         idempotency = self._idempotency(fingerprint)
         try:
-            accepted = await self._gateway.outbox.accept(self._account, device, draft, idempotency)
+            at_once = not wants_no_wait(self._request)
+            accepted = await self._gateway.outbox.accept(
+                self._account, device, draft, idempotency, at_once=at_once
+            )
         except asyncio.CancelledError:
             self.is_accepted = True  # perhaps: a change that was begun is committed all the same
             raise
         self.is_accepted = not accepted.replayed
         return await self._answer(accepted)
 
-    def _idempotency(self, fingerprint: bytes) -> Idempotency | None:
+    def _idempotency(self, fingerprint: Fingerprint) -> Idempotency | None:
         key = key_of(self._request)
-        return Idempotency(key, fingerprint) if key is not None else None
+        return Idempotency(key, fingerprint()) if key is not None else None
 
     async def _answer(self, accepted: Accepted) -> Response[MessageAnswer]:
         """201 sent, 202 not yet or not known, the refusal when WhatsApp refused."""

@@ -237,7 +237,7 @@ class DeliveryWorker:
                     found.append((claim, endpoint, due))
             return found
 
-        for claim, endpoint, due in await self._db.transaction(read):
+        for claim, endpoint, due in await self._db.transaction(read, yields=True):
             if await self._prepared(claim.lane, endpoint, now_ms):
                 self._plan.take_in(claim, due, now_s)
 

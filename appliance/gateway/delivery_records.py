@@ -76,7 +76,7 @@ class DeliveryRecords:
         """Whether the commit left something to be done."""
         while True:
             try:
-                return await self._db.transaction(lambda tx: write(tx, group))
+                return await self._db.transaction(lambda tx: write(tx, group), yields=True)
             except GatewayError as error:
                 # The disk refuses. The attempts were made: their results are kept until it takes them.
                 log.warning("deliveries_not_recorded", extra={"code": error.code, "results": len(group)})

@@ -1,5 +1,9 @@
 """Drains: one per device with messages waiting; each hands one message after the other to WhatsApp and
-settles it."""
+settles it.
+
+A device has one place to send from, `_running`. Its drain takes it, or a message that is accepted while
+nothing else is there: that one is claimed by the transaction that accepts it, and its drain begins with it.
+"""
 
 import asyncio
 import contextlib
@@ -58,7 +62,9 @@ class Drains:
         self._limits = limits
         self._on_done = on_done
         self._kicks: asyncio.Queue[str] = asyncio.Queue()
+        self._group: asyncio.TaskGroup | None = None
         self._running: set[str] = set()
+        self._in_hand: dict[str, str] = {}
         self._again: set[str] = set()
         self._waiting: Counter[str] = Counter()
         self._tokens: dict[str, Token] = {}
@@ -86,6 +92,7 @@ class Drains:
     async def run(self) -> None:
         """Start a drain for every device that is kicked; fail what waits too long. For ever."""
         async with asyncio.TaskGroup() as group:
+            self._group = group
             group.create_task(self._expire_for_ever(), name="expiry")
             while True:
                 device_id = await self._kicks.get()
@@ -93,15 +100,52 @@ class Drains:
                     self._again.add(device_id)
                     continue
                 self._running.add(device_id)
-                group.create_task(self._drain(device_id), name=f"drain:{device_id}")
+                self._begin(device_id, None)
 
-    def added(self, message: Message, token: Token | None) -> None:
-        """A message was accepted."""
+    def announce(self, message: Message, token: Token | None, *, at_once: bool) -> bool:
+        """A message is about to be accepted; to be followed by `accepted_one`, `withdraw` or `look_for`.
+
+        True when its device's place was taken for it: `at_once` asks for that, and nothing else may be there.
+        """
+        device = self._devices.known(message.device_id)
+        is_free = (
+            at_once
+            and self._group is not None
+            and device is not None
+            and device.status is DeviceStatus.CONNECTED
+            and self._devices.session(device.id) is not None
+            and not self._waiting[device.id]
+            and device.id not in self._running
+        )
+        if is_free:
+            self._running.add(message.device_id)
         self._waiting[message.device_id] += 1
-        self.accepted.add(yes_or_no(message.sandbox))
         if token is not None:
             self._tokens[message.id] = token
+        return is_free
+
+    def accepted_one(self, message: Message, *, has_place: bool) -> None:
+        """The announced message is on disk; if it is claimed already, it has its device's place."""
+        self.accepted.add(yes_or_no(message.sandbox))
+        if has_place and message.status is MessageStatus.SENDING:
+            self._begin(message.device_id, message)
+            return
+        if has_place:
+            self._running.discard(message.device_id)
         self.kick(message.device_id)
+
+    def withdraw(self, message: Message, *, has_place: bool) -> None:
+        """The announced message is not on disk: its token goes back."""
+        self._count_off(message.device_id)
+        self._limits.give_back(self._tokens.pop(message.id, None))
+        if has_place:
+            self._running.discard(message.device_id)
+            self.kick(message.device_id)
+
+    def look_for(self, message: Message, *, has_place: bool) -> None:
+        """Who announced the message gave up before knowing whether it is on disk."""
+        if self._group is not None:
+            self._group.create_task(self._look_for(message, has_place), name=f"look:{message.device_id}")
 
     def kick(self, device_id: str) -> None:
         """There may be something to send on that device."""
@@ -139,27 +183,40 @@ class Drains:
         """The device was deleted with all its messages."""
         del self._waiting[device.id]
 
-    async def _drain(self, device_id: str) -> None:
+    def _begin(self, device_id: str, claimed: Message | None) -> None:
+        assert self._group is not None, "nothing is begun before `run`"
+        self._group.create_task(self._drain(device_id, claimed), name=f"drain:{device_id}")
+
+    async def _look_for(self, message: Message, has_place: bool) -> None:
+        # The writer takes changes in order: this comes after the one that may have accepted the message.
+        stored = await self._turn(lambda tx: tx.one(messages.by_our_id(message.id)), patient=True)
+        if stored is None:
+            self.withdraw(message, has_place=has_place)
+        else:
+            self.accepted_one(stored, has_place=has_place)
+
+    async def _drain(self, device_id: str, claimed: Message | None) -> None:
         try:
-            await self._send_all(device_id)
+            await self._send_all(device_id, claimed)
         except Exception as error:
             # One device's trouble must not stop the others: it is said, and tried again at the next kick.
             log.exception("drain_failed", extra={"device": device_id, "error": type(error).__name__})
             asyncio.get_running_loop().call_later(NOT_CONNECTED_PAUSE_S, self.kick, device_id)
         finally:
             self._running.discard(device_id)
+            self._in_hand.pop(device_id, None)
             if device_id in self._again:
                 self._again.discard(device_id)
                 self.kick(device_id)
 
-    async def _send_all(self, device_id: str) -> None:
-        settled: Message | None = None
+    async def _send_all(self, device_id: str, claimed: Message | None) -> None:
+        settled = await self._send(claimed) if claimed is not None else None
         while True:
             device = self._devices.known(device_id)
             connected = device is not None and device.status is DeviceStatus.CONNECTED
             postponed = settled is not None and settled.status is MessageStatus.QUEUED
-            claims = connected and not postponed
-            message = await self._turn(device_id, settled, claims)
+            turn = functools.partial(self._settle_and_claim, device_id, settled, connected and not postponed)
+            message = await self._turn(turn, patient=settled is not None)
             if settled is not None:
                 self._done(settled)
             if message is None:
@@ -168,28 +225,30 @@ class Drains:
                 return
             settled = await self._send(message)
 
-    async def _turn(self, device_id: str, settled: Message | None, claims: bool) -> Message | None:
-        """Settle the message just tried and claim the next one, in one transaction; a refusing disk is
-        waited for."""
-
-        def work(tx: Transaction) -> Message | None:
-            if settled is not None:
-                self._write(tx, settled)
-            message = tx.one(messages.next_queued(device_id)) if claims else None
-            if message is not None:
-                message.status = MessageStatus.SENDING
-                messages.save_state(tx, message)
-            return message
-
+    async def _turn(self, work: Callable[[Transaction], Message | None], *, patient: bool) -> Message | None:
+        """Run `work` in a transaction; if `patient`, a refusing disk is waited for."""
         while True:
             try:
                 return await self._db.transaction(work)
             except (StoreError, StorageFull):
-                if settled is None:
+                if not patient:
                     raise
                 await asyncio.sleep(NOT_CONNECTED_PAUSE_S)
 
+    def _settle_and_claim(
+        self, device_id: str, settled: Message | None, claims: bool, tx: Transaction
+    ) -> Message | None:
+        """Settle the message just tried and claim the next one, in one transaction."""
+        if settled is not None:
+            self._write(tx, settled)
+        message = tx.one(messages.next_queued(device_id)) if claims else None
+        if message is not None:
+            message.status = MessageStatus.SENDING
+            messages.save_state(tx, message)
+        return message
+
     async def _send(self, message: Message) -> Message:
+        self._in_hand[message.device_id] = message.id
         session = self._devices.session(message.device_id)
         if session is None or message.outgoing is None:
             return _queued(message)
@@ -230,15 +289,15 @@ class Drains:
                 moved = self._receipts.advance(tx, moved, receipt)
 
     def _ended(self, message: Message) -> None:
-        """The drain that hands it over, if there is one, says the same in a moment and does the rest."""
-        if message.device_id not in self._running:
+        """The drain that has it in hand, if there is one, says the same in a moment and does the rest."""
+        if self._in_hand.get(message.device_id) != message.id:
             self._done(message)
 
     def _done(self, message: Message) -> None:
         """After COMMIT: whoever waits is told, the token goes back if the refusal was the caller's."""
         if message.status is MessageStatus.QUEUED:
             return
-        self._waiting[message.device_id] = max(0, self._waiting[message.device_id] - 1)
+        self._count_off(message.device_id)
         self.settled.add(yes_or_no(message.sandbox), str(message.status), message.error_code or "")
         token = self._tokens.pop(message.id, None)
         if message.error_code is not None and refusals.is_callers(message.error_code):
@@ -248,6 +307,9 @@ class Drains:
             future.set_result(message)
         self._on_done(message)
         self._events.wake(message.account_id)
+
+    def _count_off(self, device_id: str) -> None:
+        self._waiting[device_id] = max(0, self._waiting[device_id] - 1)
 
     async def _expire_for_ever(self) -> None:
         while True:

@@ -21,7 +21,7 @@ from appliance.model.clock import Clock
 from appliance.model.device import Device, DeviceStatus
 from appliance.model.errors import IdempotencyKeyReused, NotFound, QueueFull, SandboxNumber
 from appliance.model.jid import Jid, recipient
-from appliance.model.message import WAITING, Message
+from appliance.model.message import WAITING, Message, MessageStatus
 from appliance.store import messages
 from appliance.store.database import Database, Reader, Transaction
 from appliance.store.messages import Idempotent
@@ -98,37 +98,59 @@ class Outbox:
         return None if message is None else Accepted(message, replayed=True)
 
     async def accept(
-        self, account: Account, device: Device, draft: Draft, idempotency: Idempotency | None = None
+        self,
+        account: Account,
+        device: Device,
+        draft: Draft,
+        idempotency: Idempotency | None = None,
+        *,
+        at_once: bool = False,
     ) -> Accepted:
-        """Put the message on disk and wake its device's drain.
+        """Put the message on disk and see that its device's drain sends it. `at_once`: somebody waits for it
+        to be sent, so that it is claimed in the same transaction if nothing is before it.
 
         Raises the device's refusal, SandboxNumber, RateLimited, QueueFull, Invalid, IdempotencyKeyReused,
         StorageFull;
         after any of them nothing is stored and no token is gone.
         """
         if idempotency is None:
-            return await self._accept_new(account, device, draft, None)
+            return await self._accept_new(account, device, draft, None, at_once)
         # In turn, for a repeat takes no token: many at once would take one each before the first is on disk.
         async with self._turns.setdefault((account.id, idempotency.key), asyncio.Lock()):
             replayed = await self.replay(account, idempotency)
-            return replayed or await self._accept_new(account, device, draft, idempotency)
+            return replayed or await self._accept_new(account, device, draft, idempotency, at_once)
 
     async def _accept_new(
-        self, account: Account, device: Device, draft: Draft, idempotency: Idempotency | None
+        self,
+        account: Account,
+        device: Device,
+        draft: Draft,
+        idempotency: Idempotency | None,
+        at_once: bool,
     ) -> Accepted:
         self._check(device, draft)
         token = self._limits.take(device.id)
         try:
             message = await compose(self._reader, account, device, draft, self._clock.now_ms())
-            accept = functools.partial(self._accept, message=message, idempotency=idempotency)
-            accepted = await self._db.transaction(accept)
         except BaseException:
             self._limits.give_back(token)
             raise
+        has_place = self._drains.announce(message, token, at_once=at_once)
+        try:
+            accept = functools.partial(
+                self._accept, message=message, idempotency=idempotency, claims=has_place
+            )
+            accepted = await self._db.transaction(accept)
+        except asyncio.CancelledError:
+            self._drains.look_for(message, has_place=has_place)
+            raise
+        except BaseException:
+            self._drains.withdraw(message, has_place=has_place)
+            raise
         if accepted.replayed:
-            self._limits.give_back(token)
+            self._drains.withdraw(message, has_place=has_place)
         else:
-            self._drains.added(accepted.message, token)
+            self._drains.accepted_one(message, has_place=has_place)
         return accepted
 
     async def wait(self, account: Account, message: Message, seconds: float) -> Message:
@@ -166,7 +188,9 @@ class Outbox:
         if draft.to.is_sandbox and not device.sandbox:
             raise SandboxNumber("Numbers that begin with 999 are for sandbox devices.")
 
-    def _accept(self, tx: Transaction, message: Message, idempotency: Idempotency | None) -> Accepted:
+    def _accept(
+        self, tx: Transaction, message: Message, idempotency: Idempotency | None, claims: bool
+    ) -> Accepted:
         if idempotency is not None:
             used = tx.one(messages.idempotent(message.account_id, idempotency.key))
             if used is not None:
@@ -177,6 +201,9 @@ class Outbox:
                 return Accepted(earlier, replayed=True)
             fresh = Idempotent(idempotency.fingerprint, message.id)
             messages.remember_key(tx, message.account_id, idempotency.key, fresh, message.created_at)
+        # The rows know best whether another one is to be sent first.
+        is_first = claims and tx.one(messages.next_queued(message.device_id)) is None
+        message.status = MessageStatus.SENDING if is_first else MessageStatus.QUEUED
         message.no = messages.insert(tx, message)
         return Accepted(message, replayed=False)
 

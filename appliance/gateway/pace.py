@@ -33,7 +33,7 @@ class Pace:
             return done
 
         asked = time.perf_counter()
-        done = await self._db.transaction(timed)
+        done = await self._db.transaction(timed, yields=True)
         self._rows = following(self._rows, took_s)
         await asyncio.sleep(REST * (time.perf_counter() - asked))
         return done

@@ -209,6 +209,11 @@ class Database:
     def figures(self) -> WriterFigures:
         return self._writer.figures
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a change waits that does not yield: for a long one that does, to make an end."""
+        return self._writer.is_wanted
+
     async def open(self) -> None:
         """Open writer and readers; the schema must be there already. Raises sqlite3.Error."""
         self._loop = asyncio.get_running_loop()
@@ -218,8 +223,9 @@ class Database:
         await self._writer.open()
         await self.reader.open()
 
-    async def transaction(self, work: Callable[[Transaction], T]) -> T:
-        """Run `work` in a transaction and return its result after COMMIT.
+    async def transaction(self, work: Callable[[Transaction], T], *, yields: bool = False) -> T:
+        """Run `work` in a transaction and return its result after COMMIT. `yields`: for what nobody waits for
+        at a door; it lets others go first, for a moment.
 
         What `work` raises is raised here and its changes are undone. It may run twice, once in vain.
         Raises StorageFull, StoreError when the disk refuses.
@@ -228,7 +234,9 @@ class Database:
         if self._closing:
             raise StoreError("The gateway is stopping.")
         try:
-            result: T = await self._writer.submit(lambda connection: work(Transaction(connection)))
+            result: T = await self._writer.submit(
+                lambda connection: work(Transaction(connection)), yields=yields
+            )
         except NotWritten as error:
             raise storage_error(error) from error
         except sqlite3.Error as error:

@@ -12,6 +12,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -31,13 +32,14 @@ Work = Callable[[sqlite3.Connection], Any]
 
 
 class Change:
-    """One caller's work and the future that waits for its commit."""
+    """One caller's work and the future that waits for its commit. `yields`: nobody waits for it at a door."""
 
-    __slots__ = ("error", "future", "result", "work")
+    __slots__ = ("error", "future", "result", "work", "yields")
 
-    def __init__(self, work: Work, future: asyncio.Future[Any]) -> None:
+    def __init__(self, work: Work, future: asyncio.Future[Any], *, yields: bool) -> None:
         self.work = work
         self.future = future
+        self.yields = yields
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -75,6 +77,13 @@ class GroupWriter:
         self._on_lost = on_lost
         self._give_up_s = give_up_s
         self._queue: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        self._first: deque[Change] = deque()
+        self._yielding: deque[Change] = deque()
+        self._yielded = False
+        self._ending = False
+        # Changes that do not yield: handed in, counted on the loop, and begun, counted on the thread.
+        self._handed_in = 0
+        self._begun = 0
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
         # Stays open until a new one has written: it holds the index of the log, which knows that the failed
@@ -94,12 +103,19 @@ class GroupWriter:
         self._thread.start()
         await opened
 
-    def submit(self, work: Work) -> asyncio.Future[Any]:
+    def submit(self, work: Work, *, yields: bool = False) -> asyncio.Future[Any]:
         """A future for what `work` returns, resolved after its COMMIT; it raises what `work` raised, or
-        NotWritten."""
+        NotWritten. `yields`: it lets one group of others go before it."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._queue.put(Change(work, future))
+        if not yields:
+            self._handed_in += 1
+        self._queue.put(Change(work, future, yields=yields))
         return future
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a change waits that does not yield."""
+        return self._handed_in != self._begun
 
     async def close(self) -> None:
         """Commit what is waiting, checkpoint, close."""
@@ -114,36 +130,46 @@ class GroupWriter:
             self._loop.call_soon_threadsafe(opened.set_exception, error)
             return
         self._loop.call_soon_threadsafe(opened.set_result, None)
-        more = True
-        while more:
-            group, more = self._next_group()
-            if group:
+        while not self._ending or self._first or self._yielding:
+            self._take_in()
+            if group := self._next_group():
                 self._commit(group)
-            if self._broken is not None and not self._lost and more:
+            if self._broken is not None and not self._lost and not self._ending:
                 self._try_again()
         _close(self._retired)
         _close(self._connection, checkpoint=True)
 
-    def _next_group(self) -> tuple[list[Change], bool]:
-        """What is waiting now, at most GROUP_LIMIT; False as second value when the end was asked for. While
-        the connection is broken it waits only until the next attempt to open one."""
+    def _take_in(self) -> None:
+        """Take what has come; if there is nothing to do, wait for it. While the connection is broken that
+        wait lasts only until the next attempt to open one."""
+        is_idle = not (self._first or self._yielding or self._ending)
         try:
-            waits_s = self._pause_s if self._broken is not None and not self._lost else None
-            first = self._queue.get(timeout=waits_s)
+            if is_idle:
+                waits_s = self._pause_s if self._broken is not None and not self._lost else None
+                self._sort_in(self._queue.get(timeout=waits_s))
+            while True:
+                self._sort_in(self._queue.get_nowait())
         except queue.Empty:
-            return [], True
-        if first is None:
-            return [], False
-        group = [first]
-        while len(group) < GROUP_LIMIT:
-            try:
-                change = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if change is None:
-                return group, False
-            group.append(change)
-        return group, True
+            return
+
+    def _sort_in(self, change: Change | None) -> None:
+        if change is None:
+            self._ending = True
+        else:
+            (self._yielding if change.yields else self._first).append(change)
+
+    def _next_group(self) -> list[Change]:
+        """About GROUP_LIMIT of what waits. Those that yield come in when they have let one group go before
+        them, or when nobody else is there; then they are not much behind, and share the others' COMMIT. One
+        of them does even where the others fill the group, time after time."""
+        group = [self._first.popleft() for _ in range(min(GROUP_LIMIT, len(self._first)))]
+        self._begun += len(group)
+        if group and self._yielding and not self._yielded:
+            self._yielded = True
+            return group
+        self._yielded = False
+        room = max(1, GROUP_LIMIT - len(group))
+        return group + [self._yielding.popleft() for _ in range(min(room, len(self._yielding)))]
 
     def _commit(self, group: list[Change]) -> None:
         started = time.monotonic()

@@ -31,7 +31,7 @@ BESIDE = {
         *("store/database.py:Reader.snapshot", "gateway/outbox.py:Outbox.wait return await self._reader.one"),
     ),
     "a message without a key, which skips what is tried with one": (
-        "gateway/outbox.py:Outbox.accept return await self._accept_new(account, device, draft, None)",
+        "gateway/outbox.py:Outbox.accept return await self._accept_new(account, device, draft, None",
     ),
     "a file's own road": (
         *(f"{_SESSION}._transfer", f"{_SESSION}.download", "api/sending.py:Sending.replay"),
@@ -45,6 +45,9 @@ BESIDE = {
         *(f"{_DEVICES}.{name}" for name in ("create", "update", "connect", "disconnect", "logout", "delete")),
         *(f"{_DEVICES}.{name}" for name in ("pair_code", "_unlink")),
         f"{_DEVICES}.run await self._start_again",  # a ban has ended
+    ),
+    "a caller who goes away meanwhile: unit/test_claims.py is about that": (
+        "gateway/drains.py:Drains._look_for",
     ),
     "the disk refuses: the tests with a bad disk are there": (
         "store/database.py:Reader._borrowed",

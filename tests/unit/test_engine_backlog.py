@@ -48,6 +48,18 @@ def test_events_are_numbered_and_forgotten_when_acknowledged(
     assert backlog.rest() == []
 
 
+def test_a_frame_that_follows_comes_in_one_piece_and_is_not_kept(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    backlog, answer = Backlog(Outlet(ends[0]), 7), wire.Failure(3, "not_in_group")
+    backlog.tell(event(0), followed_by=wire.frame(answer))
+    frames = wire.FrameReader()
+    frames.feed(ends[1].recv(1 << 16))
+    assert list(frames.reports()) == [wire.Told(7, 1, event(0)), answer]
+    backlog.acknowledge(1)
+    assert backlog.rest() == []
+
+
 @pytest.mark.parametrize(("size", "fits"), [(0, MOST_EVENTS), (1 << 20, 8)])
 def test_too_much_unacknowledged_blocks_until_there_is_room(
     ends: tuple[socket.socket, socket.socket], size: int, fits: int

@@ -3,11 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from media_rig import MediaRig
 from running import START_S
 
 from appliance.engine.base import Applied, ChatNamed, Incoming
-from appliance.gateway.inbound import CROWD, ENOUGH
+from appliance.gateway import inbound
+from appliance.gateway.inbound import CROWD, ENOUGH, GROUP_LIMIT
 from appliance.model.device import Device
 
 
@@ -61,3 +63,24 @@ async def test_a_few_wait_for_nobody(tmp_path: Path) -> None:
         second = await told(rig, device, 1)
         await asyncio.wait_for(asyncio.gather(*first, *second), START_S)
         assert rig.db.commits == before + 2
+
+
+async def test_where_somebody_waits_a_group_makes_an_end_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbound, "BRIEF_S", 0.0)
+    monkeypatch.setattr(inbound, "HOLD_S", START_S)
+    async with MediaRig(tmp_path) as rig:
+        device = await rig.device()
+        await rig.inbound.drained()
+        before, callers = rig.db.changes, 0
+        events = await told(rig, device, GROUP_LIMIT)
+
+        async def call() -> None:
+            nonlocal callers
+            while not all(event.done() for event in events):
+                await asyncio.wait_for(rig.db.transaction(lambda _tx: None), START_S)
+                callers += 1
+
+        await asyncio.gather(*(call() for _ in range(3)))
+        assert rig.db.changes - before - callers > 1

@@ -1,5 +1,10 @@
 """The words: ids, addresses, the ladder of a message, the error tree."""
 
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from appliance.model.errors import GatewayError, InvalidRecipient
@@ -7,12 +12,41 @@ from appliance.model.ids import is_id, new_id
 from appliance.model.jid import masked, parse_jid, recipient
 from appliance.model.message import MessageStatus, moves_forward
 
+FORKING = """
+import os
+from appliance.model.ids import new_id
+new_id()
+os.fork()
+print(new_id()[10:], flush=True)
+"""
+
 
 def test_ids_look_like_cuids_and_never_repeat() -> None:
     ids = [new_id() for _ in range(10_000)]
     assert all(is_id(i) for i in ids)
     assert len(set(ids)) == len(ids)
     assert not is_id("c" + "A" * 24)
+
+
+def test_ids_made_later_mostly_sort_later() -> None:
+    first = new_id()
+    made_at = time.time_ns() // 1_000_000
+    while time.time_ns() // 1_000_000 == made_at:
+        pass
+    assert first < new_id()
+
+
+def test_threads_never_make_the_same_id() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(lambda _: [new_id() for _ in range(2_000)], range(8)))
+    assert len({each for ids in made for each in ids}) == 16_000
+
+
+def test_a_forked_child_makes_ids_of_its_own() -> None:
+    """What its parent has in store is not used a second time."""
+    said = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, check=True, text=True)
+    first, second = said.stdout.split()
+    assert first != second
 
 
 @pytest.mark.parametrize(

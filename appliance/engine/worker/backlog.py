@@ -53,9 +53,9 @@ class Backlog:
         self._change = threading.Condition()
         self._order = threading.Lock()
 
-    def tell(self, event: EngineEvent) -> None:
-        """Send an event; blocks while too much is unacknowledged. Raises what msgspec raises for an event
-        that cannot be encoded (it then takes no number)."""
+    def tell(self, event: EngineEvent, followed_by: bytes = b"") -> None:
+        """Send an event, and a frame that is to arrive with it; blocks while too much is unacknowledged.
+        Raises what msgspec raises for an event that cannot be encoded (it then takes no number)."""
         with self._order:
             frame = wire.frame(wire.Told(self._incarnation, self._seq + 1, event))
             with self._change:
@@ -63,7 +63,7 @@ class Backlog:
                 self._seq += 1
                 self._held[self._seq] = frame
                 self._bytes += len(frame)
-            self._outlet.write_frame(frame)
+            self._outlet.write_frame(frame + followed_by)
 
     def acknowledge(self, seq: int) -> None:
         """Main has committed that event."""

@@ -59,22 +59,28 @@ class Commands:
         try:
             value = self._act(command)
         except EngineError as error:
-            self._tell_failed(command, error)
-            self._outlet.write(
-                wire.Failure(
-                    command.n,
-                    error.code,
-                    error.text,
-                    error.unknown_outcome,
-                    error.retryable,
-                    error.until,
-                )
+            failure = wire.Failure(
+                command.n,
+                error.code,
+                error.text,
+                error.unknown_outcome,
+                error.retryable,
+                error.until,
             )
+            self._answer(failure, _failed_for_good(command, error))
         except Exception as error:  # noqa: BLE001 (the caller must hear of it, whatever it was)
             log.error("command failed: %s", type(error).__name__)
-            self._outlet.write(wire.Failure(command.n, "engine_error", type(error).__name__))
+            self._answer(wire.Failure(command.n, "engine_error", type(error).__name__), None)
         else:
-            self._outlet.write(wire.result(command.n, value))
+            self._answer(wire.result(command.n, value), _sent(command, value))
+
+    def _answer(self, answer: wire.Result | wire.Failure, ended: SendEnded | None) -> None:
+        """Tell main. How a send ended is an event too, which outlives main; the two go in one piece, so that
+        main wakes up once."""
+        if ended is None:
+            self._outlet.write(answer)
+        else:
+            self._backlog.tell(ended, followed_by=wire.frame(answer))
 
     def _act(self, command: wire.Request) -> Any:
         match command:
@@ -94,20 +100,23 @@ class Commands:
     def _send(self, command: wire.Send) -> Sent:
         message = built(command.message, self._calls)
         self._outlet.write(wire.Begun(command.n))
-        sent = self._calls.send(command.message.to, message)
-        if command.message.ref:
-            self._backlog.tell(SendEnded(command.message.ref, sent))
-        return sent
+        return self._calls.send(command.message.to, message)
 
-    def _tell_failed(self, command: wire.Request, error: EngineError) -> None:
-        """As an event too, which outlives main; a send that may be tried again has not ended."""
-        if isinstance(command, wire.Send) and command.message.ref and not error.retryable:
-            self._backlog.tell(
-                SendEnded(
-                    command.message.ref,
-                    code=error.code,
-                    text=error.text,
-                    unknown_outcome=error.unknown_outcome,
-                    until=error.until,
-                )
-            )
+
+def _sent(command: wire.Request, value: Any) -> SendEnded | None:
+    if isinstance(command, wire.Send) and command.message.ref:
+        return SendEnded(command.message.ref, value)
+    return None
+
+
+def _failed_for_good(command: wire.Request, error: EngineError) -> SendEnded | None:
+    """A send that may be tried again has not ended."""
+    if not isinstance(command, wire.Send) or not command.message.ref or error.retryable:
+        return None
+    return SendEnded(
+        command.message.ref,
+        code=error.code,
+        text=error.text,
+        unknown_outcome=error.unknown_outcome,
+        until=error.until,
+    )
