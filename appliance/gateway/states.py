@@ -63,7 +63,7 @@ class DeviceStates:
         if not device.wanted and change.status not in ENDED:
             return []  # the last words of a session that was told to stop
         new = _changed(device, change, self._clock.now_ms())
-        after = self.save(tx, device, new)
+        after = self.save(tx, device, new) + self._end_of_before(tx, device, new)
         if change.status is DeviceStatus.LOGGED_OUT:
             after += self.on_unlinked(tx, new)
         if change.status is DeviceStatus.CONNECTED:
@@ -83,7 +83,12 @@ class DeviceStates:
         )
         if linked.lid and linked.phone:
             devices.learn_pair(tx, device.id, linked.lid, linked.jid)
-        return self.save(tx, device, new)
+        return self.save(tx, device, new) + self._end_of_before(tx, device, new)
+
+    def _end_of_before(self, tx: Transaction, old: Device, new: Device) -> list[AfterCommit]:
+        """A send that was under way while the device was unlinked may wait again: with the next link it must
+        not go out from another account."""
+        return self.on_unlinked(tx, new) if new.linked and not old.linked else []
 
     def save(self, tx: Transaction, old: Device, new: Device) -> list[AfterCommit]:
         """Write the row, tell `device.status` when the state differs, and return what keeps the memory in

@@ -208,6 +208,26 @@ async def test_a_caller_who_goes_away_leaves_a_message_that_is_sent_once(shop: S
     assert (shop.waiting, shop.tokens_taken) == (0, 2)
 
 
+async def test_what_was_put_back_while_the_device_was_unlinked_is_not_sent_from_the_next_account(
+    shop: Shop,
+) -> None:
+    """A send that was under way then may end as one to be tried again, after all others have failed."""
+    message = (await shop.accept("from the old account", at_once=False)).message
+    await shop.sent(message)
+    await shop.state(DeviceStatus.LOGGED_OUT)
+    await eventually(lambda: shop.device.status is DeviceStatus.LOGGED_OUT)
+    put_back = "UPDATE messages SET status = 'queued', wa_id = NULL WHERE no = ?"
+    await shop.house.db.transaction(lambda tx: tx.run(put_back, message.no))
+    await shop.house.gateway.devices.connect(shop.account.id, shop.device.id)
+    await eventually(lambda: shop.house.gateway.devices.current_qr(shop.device.id))
+    await shop.house.gateway.sandbox.scan(shop.account.id, shop.device.id)
+    after = (await shop.accept("from the new account")).message
+    assert (await shop.sent(after)).status is MessageStatus.SENT
+    before = await shop.house.db.reader.one(messages.by_our_id(message.id))
+    assert before is not None
+    assert (before.status, before.error_code) == (MessageStatus.FAILED, "device_logged_out")
+
+
 async def test_a_caller_who_goes_away_before_anything_is_stored_leaves_nothing(shop: Shop) -> None:
     async with held_up(shop.house.db):
         first = asyncio.create_task(shop.accept("once", key="k"))
