@@ -12,6 +12,16 @@ Script = Callable[["Received"], "web.StreamResponse | int | Awaitable[web.Stream
 """What to answer one request with: a status, or a whole response."""
 
 
+def answering(when: asyncio.Event, status: int = 200) -> Script:
+    """A script that answers as soon as that has happened."""
+
+    async def script(_: "Received") -> int:
+        await when.wait()
+        return status
+
+    return script
+
+
 class Received(msgspec.Struct):
     """One request. `headers` have lower-case names; `at` is the monotonic time of its arrival."""
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from clock import HandClock
 from delivery_rig import Rig, eventually
-from receiver import Received, Receiver
+from receiver import Received, Receiver, answering
 from standardwebhooks.webhooks import Webhook
 
 from appliance.gateway.clock import SystemClock
@@ -244,12 +244,7 @@ async def test_a_hanging_endpoint_delays_no_other(now: Rig) -> None:
     rig = now
     async with Receiver() as good, Receiver() as bad:
         never = asyncio.Event()
-
-        async def hang(_: Received) -> int:
-            await never.wait()
-            return 200
-
-        bad.script = hang
+        bad.script = answering(never)
         for _ in range(30):
             await rig.endpoint(bad.url)
         await rig.endpoint(good.url)
@@ -262,12 +257,7 @@ async def test_a_hanging_endpoint_delays_no_other(now: Rig) -> None:
 async def test_a_new_worker_takes_up_what_a_killed_one_had_under_way(tmp_path: Path) -> None:
     async with Receiver() as receiver:
         never = asyncio.Event()
-
-        async def hang(_: Received) -> int:
-            await never.wait()
-            return 200
-
-        receiver.script = hang
+        receiver.script = answering(never)
         async with Rig(tmp_path, HandClock()) as rig:
             endpoint = await rig.endpoint(receiver.url)
             numbers = await rig.tell(3)
@@ -284,12 +274,7 @@ async def test_a_new_worker_takes_up_what_a_killed_one_had_under_way(tmp_path: P
 
 async def test_stop_lets_what_is_in_flight_finish_and_the_rest_wait(rig: Rig, receiver: Receiver) -> None:
     answers = asyncio.Event()
-
-    async def slowly(_: Received) -> int:
-        await answers.wait()
-        return 200
-
-    receiver.script = slowly
+    receiver.script = answering(answers)
     endpoint = await rig.endpoint(receiver.url)
     await rig.tell(3)
     await receiver.wait_for(1)
@@ -303,12 +288,7 @@ async def test_stop_lets_what_is_in_flight_finish_and_the_rest_wait(rig: Rig, re
 
 async def test_stop_cuts_what_does_not_finish_and_it_waits(rig: Rig, receiver: Receiver) -> None:
     never = asyncio.Event()
-
-    async def hang(_: Received) -> int:
-        await never.wait()
-        return 200
-
-    receiver.script = hang
+    receiver.script = answering(never)
     endpoint = await rig.endpoint(receiver.url)
     await rig.tell()
     await receiver.wait_for(1)
@@ -346,12 +326,7 @@ async def test_damaged_and_missing_bodies_are_dead_and_nothing_is_posted(
 
 async def test_a_changed_address_is_used_at_once(rig: Rig, receiver: Receiver) -> None:
     never = asyncio.Event()
-
-    async def hang(_: Received) -> int:
-        await never.wait()
-        return 500
-
-    receiver.script = hang
+    receiver.script = answering(never, 500)
     endpoint = await rig.endpoint(receiver.url)
     await rig.tell(4)
     await receiver.wait_for(1)
@@ -380,12 +355,7 @@ async def test_a_clock_set_back_by_ten_years_stalls_nothing(rig: Rig, receiver: 
 
 async def test_what_is_under_way_is_not_begun_a_second_time(rig: Rig, receiver: Receiver) -> None:
     answers = asyncio.Event()
-
-    async def slowly(_: Received) -> int:
-        await answers.wait()
-        return 200
-
-    receiver.script = slowly
+    receiver.script = answering(answers)
     endpoint = await rig.endpoint(receiver.url)
     await rig.tell()
     await receiver.wait_for(1)

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from clock import HandClock
 from delivery_rig import Rig, eventually
-from receiver import Received, Receiver
+from receiver import Receiver, answering
 
 from appliance.gateway.clock import SystemClock
 from appliance.gateway.delivery_attempt import ANSWER_KEPT
@@ -273,12 +273,7 @@ async def test_nobody_there_and_plain_text_where_tls_was_expected(rig: Rig) -> N
 
 async def test_a_receiver_that_never_answers_times_out(tmp_path: Path) -> None:
     never = asyncio.Event()
-
-    async def hang(_: Received) -> int:
-        await never.wait()
-        return 200
-
-    async with Rig(tmp_path, HandClock(), total_timeout_s=0.3) as rig, Receiver(hang) as receiver:
+    async with Rig(tmp_path, HandClock(), total_timeout_s=0.3) as rig, Receiver(answering(never)) as receiver:
         endpoint = await rig.endpoint(receiver.url)
         assert (await first_attempt(rig, endpoint, DeliveryStatus.PENDING)).error == "timeout"
         never.set()

@@ -1,6 +1,7 @@
 """Events that come together are written together, and one by itself at once."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from appliance.engine.base import Applied, ChatNamed, Incoming
 from appliance.gateway import inbound
 from appliance.gateway.inbound import CROWD, ENOUGH, GROUP_LIMIT
 from appliance.model.device import Device
+from appliance.store.group_writer import GROUP_LIMIT as AT_ONCE
 
 
 async def told(rig: MediaRig, device: Device, many: int) -> list[asyncio.Future[Applied | None]]:
@@ -29,40 +31,24 @@ async def taken(rig: MediaRig) -> None:
         await asyncio.sleep(0)
 
 
-async def test_where_many_come_those_that_follow_share_their_commit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("many", "commits"),
+    [
+        pytest.param(CROWD, 1, id="in a crowd those that follow are waited for"),
+        pytest.param(ENOUGH, 2, id="when there are enough nobody waits for more"),
+        pytest.param(CROWD // 2, 2, id="a few wait for nobody"),
+    ],
+)
+async def test_those_that_come_together_share_a_commit(tmp_path: Path, many: int, commits: int) -> None:
     async with MediaRig(tmp_path) as rig:
         device = await rig.device()
         await rig.inbound.drained()
         before = rig.db.commits
-        first = await told(rig, device, CROWD)
-        await taken(rig)
-        second = await told(rig, device, 3)
-        await asyncio.wait_for(asyncio.gather(*first, *second), START_S)
-        assert rig.db.commits == before + 1
-
-
-async def test_as_soon_as_there_are_enough_nobody_waits_for_more(tmp_path: Path) -> None:
-    async with MediaRig(tmp_path) as rig:
-        device = await rig.device()
-        await rig.inbound.drained()
-        before = rig.db.commits
-        first = await told(rig, device, ENOUGH)
+        first = await told(rig, device, many)
         await taken(rig)
         second = await told(rig, device, 1)
         await asyncio.wait_for(asyncio.gather(*first, *second), START_S)
-        assert rig.db.commits == before + 2
-
-
-async def test_a_few_wait_for_nobody(tmp_path: Path) -> None:
-    async with MediaRig(tmp_path) as rig:
-        device = await rig.device()
-        await rig.inbound.drained()
-        before = rig.db.commits
-        first = await told(rig, device, CROWD // 2)
-        await taken(rig)
-        second = await told(rig, device, 1)
-        await asyncio.wait_for(asyncio.gather(*first, *second), START_S)
-        assert rig.db.commits == before + 2
+        assert rig.db.commits == before + commits
 
 
 async def test_where_somebody_waits_a_group_makes_an_end_early(
@@ -73,14 +59,13 @@ async def test_where_somebody_waits_a_group_makes_an_end_early(
     async with MediaRig(tmp_path) as rig:
         device = await rig.device()
         await rig.inbound.drained()
-        before, callers = rig.db.changes, 0
+        before, may_go_on = rig.db.changes, threading.Event()
+        busy = asyncio.create_task(rig.db.transaction(lambda _tx: may_go_on.wait(START_S)))
         events = await told(rig, device, GROUP_LIMIT)
-
-        async def call() -> None:
-            nonlocal callers
-            while not all(event.done() for event in events):
-                await asyncio.wait_for(rig.db.transaction(lambda _tx: None), START_S)
-                callers += 1
-
-        await asyncio.gather(*(call() for _ in range(3)))
-        assert rig.db.changes - before - callers > 1
+        await taken(rig)
+        # So many that some of them still wait when it is the events' turn.
+        callers = [asyncio.create_task(rig.db.transaction(lambda _tx: None)) for _ in range(3 * AT_ONCE)]
+        await asyncio.sleep(0)
+        may_go_on.set()
+        await asyncio.wait_for(asyncio.gather(busy, *callers, *events), START_S)
+        assert rig.db.changes - before - 1 - len(callers) > 1
