@@ -8,7 +8,6 @@ import argparse
 import io
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from appliance.operations.asking import Refused, ask, refuse, say
 from appliance.operations.drafted_file import drafted, force, part_of, settle
 from appliance.operations.progress import Progress, megabytes
 from appliance.operations.sealed_file import Damaged, NotSealed, SealedReader, SealedWriter, WrongPassphrase
+from appliance.scratch import scratch
 from appliance.store import copies
 
 NOTE, SESSION = "device.json", "session.db"
@@ -149,8 +149,8 @@ def _staging(folder: Path) -> Iterator[Path]:
     """Where the session is unpacked: beside the others, so that it can take its place in one step."""
     if not folder.is_dir():
         raise Refused(f"there is no gateway in {folder}: make an account first (wa-gateway user create).")
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=folder.absolute()) as name:
-        yield Path(name) / SESSION
+    with scratch(folder.absolute()) as staged:
+        yield staged / SESSION
 
 
 def _unpacked(file: Path, phrase: str, session: Path) -> Note:

@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import errno
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from appliance.operations.contents import CONFIG, DATABASE, SESSION, Note
 from appliance.operations.progress import Progress
 from appliance.operations.room import existing, require_room
 from appliance.operations.sealed_file import SealedReader
+from appliance.scratch import scratch
 from appliance.store import backup, copies
 from appliance.store.copies import CopyUnusable
 from appliance.store.migrate import SchemaTooNew, UpgradeRefused
@@ -97,8 +97,8 @@ def _rehearse(config: Config, file: Path, phrase: str) -> None:
         if near == config.data.absolute():
             exchange.check(near)
         require_room(near, size)
-        with tempfile.TemporaryDirectory(prefix=".rehearsal-", dir=near) as draft:
-            unpacking = _Unpacking(Path(draft), data_dir.database_path(config.data), keeps=False)
+        with scratch(near) as draft:
+            unpacking = _Unpacking(draft, data_dir.database_path(config.data), keeps=False)
             note = unpacking.all(sealed, size)
     say(f"The backup is whole and this version can restore it: {_described(note, unpacking.files)}.")
 

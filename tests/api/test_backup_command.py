@@ -21,6 +21,7 @@ from running import Account, Running, running, until
 from appliance import cli, data_dir, exchange
 from appliance.operations.archive import ArchiveWriter
 from appliance.operations.sealed_file import SealedWriter
+from appliance.scratch import PREFIX
 
 PHRASE = "correct horse battery staple"
 SETTINGS = {"limits.messages_per_minute": 0}
@@ -322,6 +323,14 @@ def test_what_a_killed_backup_left_is_cleared_by_the_next(shop: Shop, tmp_path: 
     done("backup", *options)
     assert not (shop.data / "backup-draft").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_what_a_killed_rehearsal_left_is_cleared_by_the_next(shop: Shop) -> None:
+    left = shop.data / f"{PREFIX}left"
+    left.mkdir()
+    (left / "gateway.db").touch()
+    done("restore", "--rehearse", shop.file, "--data-dir", shop.data, "--passphrase-file", shop.phrase)
+    assert not list(shop.data.glob(f"{PREFIX}*"))
 
 
 def test_a_restore_that_is_killed_leaves_the_old_state_or_the_new_one(shop: Shop, tmp_path: Path) -> None:
