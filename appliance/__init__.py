@@ -8,8 +8,8 @@ through the engine.
     model                                 the words all of them use
     operations                            the other commands: backup, restore, doctor, user, export, logs …
     tls · certificates · reload           what changes while it serves
-    data_dir · control · exchange · scratch    who holds the data, how to ask them, how it is replaced whole
-    config · logs · systemd · heap · assets · form_stream      tools
+    data_dir · control · exchange         who holds the data, how to ask them, how it is replaced whole
+    config · logs · systemd · heap · assets · form_stream · scratch      tools
 """
 
 __version__ = "0.1.0"
