@@ -26,6 +26,7 @@ from appliance.gateway.retention import RetentionSettings
 from appliance.gateway.webhooks import WebhookSettings
 from appliance.logs import LogSettings
 from appliance.model.errors import Invalid
+from appliance.model.told import Told
 from appliance.store.database import StoreSettings
 from appliance.tls import TlsSettings
 
@@ -37,7 +38,7 @@ _PLACE = re.compile(r" - at `\$\.([a-z_.]+)")
 _DOMAIN = re.compile(r"(?=.{4,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
 
 
-class ConfigError(Exception):
+class ConfigError(Told):
     """The configuration cannot be used; the message says where and what to write instead."""
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import IO
 
 from appliance import exchange, scratch
+from appliance.model.told import Told
 
 LOCK = "gateway.lock"
 
 
-class DataDirInUse(Exception):
+class DataDirInUse(Told):
     """Another gateway runs on this directory, or it cannot be written."""
 
 

@@ -8,13 +8,15 @@ import os
 import threading
 from pathlib import Path
 
+from appliance.model.told import Told
+
 MIB = 1024 * 1024
 MOST_WAITING = 10_000
 FLUSH_S = 2.0
 PAUSE_S = 1.0
 
 
-class LogFileUnusable(Exception):
+class LogFileUnusable(Told):
     """The file cannot be opened; the message names the setting, the file and the reason."""
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from appliance import control
 from appliance.config import Config
+from appliance.model.told import Told
 
 
-class Refused(Exception):
+class Refused(Told):
     """What was asked for was not done; the message says why."""
 
 

@@ -20,6 +20,7 @@ import msgspec
 from appliance import __version__, control, data_dir
 from appliance.config import Config
 from appliance.gateway.media_shelf import place_of
+from appliance.model.told import refused_by_system
 from appliance.operations import passphrase
 from appliance.operations.archive import ArchiveDamaged, ArchiveWriter
 from appliance.operations.asking import Refused, refuse, say
@@ -55,7 +56,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     except (Refused, BackupFailed, ArchiveDamaged) as error:
         return refuse(f"no backup was made: {error}")
     except OSError as error:
-        return refuse(f"no backup was made: {error.filename or options.file}: {error.strerror or error}.")
+        return refuse(f"no backup was made: {refused_by_system(error, options.file)}")
     say(f"{options.file}: {megabytes(done.size)}, checked. Devices: {done.devices}, files: {done.files}.")
     if done.gone:
         say(f"{done.gone} received files are not in it: they were no longer on the disk.")

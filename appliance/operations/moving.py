@@ -18,6 +18,7 @@ import msgspec
 from appliance import __version__
 from appliance.config import Config
 from appliance.engine.library_file import VERSION as LIBRARY
+from appliance.model.told import refused_by_system
 from appliance.operations import passphrase
 from appliance.operations.archive import ArchiveDamaged, ArchiveWriter, Member, members
 from appliance.operations.asking import Refused, ask, refuse, say
@@ -56,7 +57,7 @@ def run_export(config: Config, options: argparse.Namespace) -> int:
     except Refused as error:
         return refuse(error)
     except OSError as error:
-        return refuse(f"{error.filename or options.file}: {error.strerror or error}.")
+        return refuse(refused_by_system(error, options.file))
     return 0
 
 
@@ -78,7 +79,7 @@ def run_import(config: Config, options: argparse.Namespace) -> int:
     except (Damaged, ArchiveDamaged):
         return refuse(f"nothing was imported: {options.file} is damaged, or is something else.")
     except OSError as error:
-        return refuse(f"nothing was imported: {error.filename or options.file}: {error.strerror or error}.")
+        return refuse(f"nothing was imported: {refused_by_system(error, options.file)}")
     _say_where(answer, "is here now")
     return 0
 
