@@ -21,7 +21,7 @@ from appliance.engine.library_file import VERSION as LIBRARY
 from appliance.model.told import refused_by_system
 from appliance.operations import passphrase
 from appliance.operations.archive import ArchiveDamaged, ArchiveWriter, Member, members
-from appliance.operations.asking import Refused, ask, refuse, say
+from appliance.operations.asking import Refused, Unanswered, ask, refuse, say
 from appliance.operations.drafted_file import drafted, force, part_of, settle
 from appliance.operations.progress import Progress, megabytes
 from appliance.operations.sealed_file import Damaged, NotSealed, SealedReader, SealedWriter, WrongPassphrase
@@ -70,6 +70,8 @@ def run_import(config: Config, options: argparse.Namespace) -> int:
             _give_to_owner(config.data, session)
             details = {"exportId": note.export_id, "identity": note.identity, "session": str(session)}
             answer = ask(config, "device-take-in", **details, account=options.account)
+    except Unanswered as error:
+        return refuse(f"{error} Import the file once more: if the device is here by then, you are told.")
     except Refused as error:
         return refuse(f"nothing was imported: {error}")
     except NotSealed:
@@ -95,7 +97,7 @@ def _export(config: Config, device: str, file: Path, passphrase_file: Path | Non
     phrase = passphrase.given(passphrase_file, None, new=True)
     part = part_of(file)
     with drafted(part) as out:
-        gone = ask(config, "device-hand-over", device=device)
+        gone = _handed_over(config, device)
         try:
             _write(out, phrase, gone)
             _read_back(part, phrase)
@@ -109,13 +111,30 @@ def _export(config: Config, device: str, file: Path, passphrase_file: Path | Non
     say(f"Was it never imported, then: wa-gateway export --take-back {device}")
 
 
+def _handed_over(config: Config, device: str) -> dict[str, Any]:
+    try:
+        return ask(config, "device-hand-over", device=device)
+    except (Unanswered, KeyboardInterrupt):
+        # What was asked for goes on without us.
+        say(f"No file was made. The device may be gone all the same: {_take_back(device)}")
+        raise
+
+
+def _take_back(device: str) -> str:
+    return f"wa-gateway export --take-back {device} lets it run here again, or says that it never left."
+
+
 def _never_left(config: Config, device: str, gone: dict[str, Any]) -> None:
     """There is no whole file, so the device need not be off; unless an earlier one may be somewhere."""
     if gone["again"]:
         say("The device stays moved: a file of it was made before.")
         return
-    ask(config, "device-take-back", device=device)
-    say("No file was made, so the device stays here.")
+    try:
+        ask(config, "device-take-back", device=device)
+    except Refused as error:
+        say(f"No file was made, but the device may be gone: {error}\n{_take_back(device)}")
+    else:
+        say("No file was made, so the device stays here.")
 
 
 def _write(out: BinaryIO, phrase: str, gone: dict[str, Any]) -> None:
