@@ -87,7 +87,7 @@ def load(file: Path | None, environment: Mapping[str, str], overrides: Iterable[
     overrides = list(overrides)
     tree: dict[str, Any] = {}
     if file is not None:
-        tree = _read(file)
+        tree = read(file)
         _check(tree, str(file))
     for name, text in environment.items():
         if name.startswith(ENV_PREFIX):
@@ -126,7 +126,8 @@ def _says(key: str, name: str) -> bool:
     return key == name or of_file or name.startswith(f"{key}.") or key.startswith(f"{name}.")
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read(file: Path) -> dict[str, Any]:
+    """What the file says, as it says it. Raises ConfigError."""
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except PermissionError:

@@ -59,9 +59,8 @@ def examine(options: argparse.Namespace, overrides: list[str]) -> Iterator[Findi
         yield bad("config", str(error), "Mend it; what follows goes by the defaults.")
         config = Config() if options.data_dir is None else Config(data_dir=options.data_dir)
         checks = CHECKS[1:]
-    file = str(options.config) if options.config is not None else None
     reach = options.whatsapp_address if options.reach_whatsapp else None
-    patient = Patient(config, file, _asked(config), time.time_ns() // 1_000_000, reach)
+    patient = Patient(config, options.config, _asked(config), time.time_ns() // 1_000_000, reach)
     for check in checks:
         try:
             yield from check(patient)

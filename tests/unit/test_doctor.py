@@ -270,17 +270,39 @@ def test_what_a_good_configuration_hardly_means(settings: list[str], word: str |
     assert bool(told) is (word is not None)
 
 
-def test_a_readable_file_with_secrets_is_told(tmp_path: Path) -> None:
-    file = tmp_path / "config.toml"
-    file.touch(0o600)
-    with_secret = load(None, {}, ["engine.proxy='http://name:secret@proxy.example.org:3128'"])
-    file.chmod(0o644)
-    assert len(list(config_warnings.of(with_secret, str(file)))) == 1
-    assert list(config_warnings.of(Config(), str(file))) == []
-    file.chmod(0o666)
-    assert len(list(config_warnings.of(Config(), str(file)))) == 1
-    file.chmod(0o640)
-    assert list(config_warnings.of(with_secret, str(file))) == []
+@pytest.mark.parametrize(
+    ("said", "is_secret"),
+    [
+        ("[engine]\nproxy = 'http://name:secret@proxy.example.org:3128'", True),
+        ("[engine]\nproxy = 'http://proxy.example.org:3128'", False),
+        ("[backup]\npassphrase = 'correct horse battery'", True),
+        ("[tls]\nkey_password = 'correct horse battery'", True),
+        ("[backup]\npassphrase_file = '{secret}'", False),
+        ("", False),
+    ],
+)
+def test_a_readable_file_with_secrets_is_told(tmp_path: Path, said: str, is_secret: bool) -> None:
+    """Whatever is said elsewhere: the command line's secret is none of the file's."""
+    secret, file = tmp_path / "secret", tmp_path / "config.toml"
+    secret.write_text("correct horse battery")
+    secret.chmod(0o600)
+    file.write_text(said.format(secret=secret))
+    config = load(file, {}, ["backup.passphrase='said elsewhere'"])
+    told = f"Everybody on this machine can read {file}, with secrets in it."
+    for mode, expected in ((0o644, [told] if is_secret else []), (0o640, [])):
+        file.chmod(mode)
+        assert [doubt.text for doubt in config_warnings.of(config, file)] == expected
+    file.chmod(0o662)
+    assert [doubt.advice for doubt in config_warnings.of(config, file)] == [f"chmod o-w {file}"]
+
+
+def test_a_readable_file_with_one_secret_is_told(tmp_path: Path) -> None:
+    secret, file = tmp_path / "secret", tmp_path / "config.toml"
+    secret.write_text("correct horse battery")
+    secret.chmod(0o644)
+    file.write_text(f"[backup]\npassphrase_file = '{secret}'")
+    [doubt] = config_warnings.of(load(file, {}, []), file)
+    assert doubt.text == f"Everybody on this machine can read {secret} (backup.passphrase_file)."
 
 
 def test_a_readable_key_is_told(tmp_path: Path) -> None:
