@@ -13,7 +13,7 @@ import msgspec
 
 from appliance import control
 from appliance.config import Config, ConfigError, load
-from appliance.operations import doctor_gateway, doctor_machine
+from appliance.operations import doctor_certificate, doctor_gateway, doctor_machine
 from appliance.operations.asking import say
 from appliance.operations.findings import Finding, Patient, bad, doubtful
 
@@ -28,7 +28,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     doctor_gateway.check_database,
     doctor_gateway.check_backups,
     doctor_gateway.check_port,
-    doctor_gateway.check_tls,
+    doctor_certificate.check_tls,
     doctor_machine.check_memory,
     doctor_machine.check_descriptors,
     doctor_machine.check_clock,
