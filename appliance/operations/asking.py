@@ -48,5 +48,10 @@ def say(text: str) -> None:
 
 def refuse(text: object, code: int = 1) -> int:
     """Say on stderr why a command did not succeed; returns the exit code."""
-    print(f"wa-gateway: {text}", file=sys.stderr)  # noqa: T201
+    warn(text)
     return code
+
+
+def warn(text: object) -> None:
+    """Say on stderr what the user should know, beside the command's answer."""
+    print(f"wa-gateway: {text}", file=sys.stderr)  # noqa: T201
