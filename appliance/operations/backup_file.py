@@ -92,7 +92,6 @@ class _Making:
         self._target = target
         self._sealed = sealed
         self._archive = ArchiveWriter(sealed, sums)
-        self._progress = Progress("Copying the database", 0)
         self._files = self._gone = 0
 
     def make(self, config: Path | None) -> Done:
@@ -101,7 +100,9 @@ class _Making:
         database, copy = data_dir.database_path(self._data), self._drafts / DATABASE
         key = (self._data / KEY).read_bytes()
         require_room(self._drafts, database.stat().st_size)
+        self._progress = Progress("Copying the database", database.stat().st_size)
         copies.of_gateway(database, copy)
+        self._progress.advance(copy.stat().st_size)
         devices = copies.device_ids(copy)
         total = copy.stat().st_size + sum(_size_of(self._data / path) for path in self._paths(copy, devices))
         self._progress.finish()
