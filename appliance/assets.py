@@ -13,6 +13,8 @@ from typing import Any
 import jinja2
 import msgspec
 
+from appliance.model.told import Told
+
 LANGUAGES = {"en": "English", "id": "Bahasa Indonesia"}
 DEFAULT_LANGUAGE = "en"
 THEME_COOKIE = "theme"
@@ -20,7 +22,7 @@ STATIC_PATH = "/dashboard/static/"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
-class AssetsMissing(Exception):
+class AssetsMissing(Told):
     """The folder `web` stands in none of the places where an installation puts it."""
 
 

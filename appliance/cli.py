@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from appliance import __version__
+from appliance.model.told import refused_by_system
 
 if TYPE_CHECKING:
     from appliance.config import Config
@@ -74,7 +75,7 @@ def _ended_well(run: Run, options: argparse.Namespace) -> int:
         return 0
     except OSError as error:
         _forget_output()
-        return _refuse(f"{error.filename or 'the output'}: {error.strerror or error}.", EXIT_REFUSED)
+        return _refuse(refused_by_system(error, "the output"), EXIT_REFUSED)
     return code
 
 

@@ -26,6 +26,7 @@ from appliance.gateway.retention import RetentionSettings
 from appliance.gateway.webhooks import WebhookSettings
 from appliance.logs import LogSettings
 from appliance.model.errors import Invalid
+from appliance.model.told import Told
 from appliance.store.database import StoreSettings
 from appliance.tls import TlsSettings
 
@@ -33,11 +34,20 @@ ENV_PREFIX = "WA_GATEWAY_"
 SECRETS = frozenset({"tls.key_password", "engine.proxy", "backup.passphrase"})
 """What may stand in a file of its own. Nothing else may: who writes `tls.key_file` means the key, and what is
 in that would be told as the name of a file that is not there."""
+_PLACE = re.compile(r" - at `\$\.([a-z_.]+)")
 _DOMAIN = re.compile(r"(?=.{4,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
 
 
-class ConfigError(Exception):
+class ConfigError(Told):
     """The configuration cannot be used; the message says where and what to write instead."""
+
+
+class _ValueUnusable(Exception):
+    """A value cannot be used; `name` is the setting that it, or what asks for it, was said in."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,9 +84,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load(file: Path | None, environment: Mapping[str, str], overrides: Iterable[str]) -> Config:
     """The configuration; `overrides` are `section.key=value` texts. Raises ConfigError."""
+    overrides = list(overrides)
     tree: dict[str, Any] = {}
     if file is not None:
-        tree = _read(file)
+        tree = read(file)
         _check(tree, str(file))
     for name, text in environment.items():
         if name.startswith(ENV_PREFIX):
@@ -88,10 +99,35 @@ def load(file: Path | None, environment: Mapping[str, str], overrides: Iterable[
             raise ConfigError(f"--set {override}: write it as section.key=value.")
         path = key.strip().split(".")
         _put(tree, path, _value(path, text), f"--set {key}")
-    return _convert(tree)
+    try:
+        return _convert(tree)
+    except _ValueUnusable as error:
+        where = origin(error.name, file, environment, overrides)
+        kind = "environment variable " if where.startswith(ENV_PREFIX) else ""
+        raise ConfigError(f"{kind}{where}: {error}") from None
 
 
-def _read(file: Path) -> dict[str, Any]:
+def origin(name: str, file: Path | None, environment: Mapping[str, str], overrides: Iterable[str]) -> str:
+    """Where the setting (or the last one of the section) was said, for people; what is said later wins."""
+    for override in reversed(list(overrides)):
+        key = override.partition("=")[0].strip()
+        if _says(key, name):
+            return f"--set {key}" if key != "data_dir" else "--data-dir or --set"
+    for variable in reversed(list(environment)):
+        key = variable.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+        if variable.startswith(ENV_PREFIX) and _says(key, name):
+            return variable
+    return str(file or "?")
+
+
+def _says(key: str, name: str) -> bool:
+    """Whether who says `key` says something about the setting or section `name`."""
+    of_file = key == f"{name}_file" and name in SECRETS
+    return key == name or of_file or name.startswith(f"{key}.") or key.startswith(f"{name}.")
+
+
+def read(file: Path) -> dict[str, Any]:
+    """What the file says, as it says it. Raises ConfigError."""
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except PermissionError:
@@ -178,32 +214,41 @@ def _convert(tree: dict[str, Any]) -> Config:
     try:
         config = msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
-        where = str(error).replace("$.", "")
-        raise ConfigError(f"The configuration has a value that cannot be used: {where}.") from None
+        raise _wrong_kind(str(error)) from None
     _check_addresses(config)
     _check_tls(config.tls)
     return config
 
 
+def _wrong_kind(told: str) -> _ValueUnusable:
+    """What msgspec says of a value, which ends in its place."""
+    place = _PLACE.search(told)
+    name = place[1] if place else "?"
+    return _ValueUnusable(name, f"a value cannot be used: {told.replace('$.', '')}.")
+
+
 def _check_addresses(config: Config) -> None:
-    """Raises ConfigError; what is wrong is not repeated, for a proxy's address holds its password."""
+    """Raises _ValueUnusable; what is wrong is not repeated, for a proxy's address holds its password."""
     if not _is_address(config.server.host):
-        raise ConfigError(
+        raise _ValueUnusable(
+            "server.host",
             "server.host: write an address, not a name: 127.0.0.1 for this machine only, 0.0.0.0 for every "
-            "network that it is in, or one of its own addresses."
+            "network that it is in, or one of its own addresses.",
         )
     if config.engine.proxy is not None:
         try:
             check_proxy(config.engine.proxy)
         except Invalid:
-            raise ConfigError(
+            raise _ValueUnusable(
+                "engine.proxy",
                 "engine.proxy: not a proxy address; write it as http://user:password@host:3128 or "
-                "socks5://host:1080, with the port."
+                "socks5://host:1080, with the port.",
             ) from None
     if config.server.public_url is not None and not _is_origin(config.server.public_url):
-        raise ConfigError(
+        raise _ValueUnusable(
+            "server.public_url",
             "server.public_url: write the address that people reach this gateway by, without a path: "
-            "https://wa.example.org."
+            "https://wa.example.org.",
         )
 
 
@@ -227,25 +272,33 @@ def _is_origin(url: str) -> bool:
 
 
 def _check_tls(tls: TlsSettings) -> None:
-    """Raises ConfigError for what does not go together; the files themselves are looked at by who uses
+    """Raises _ValueUnusable for what does not go together; the files themselves are looked at by who uses
     them."""
     if (tls.certificate is None) != (tls.key is None):
         missing = "key" if tls.key is None else "certificate"
-        raise ConfigError(f"tls.{missing}: a certificate is used with its key; name both files.")
+        raise _ValueUnusable(
+            "tls.certificate" if tls.key is None else "tls.key",
+            f"tls.{missing}: a certificate is used with its key; name both files.",
+        )
     if tls.certificate is not None and tls.acme_domains:
-        raise ConfigError("tls.acme_domains: either the certificate is ordered, or tls.certificate names it.")
+        raise _ValueUnusable(
+            "tls.acme_domains",
+            "tls.acme_domains: either the certificate is ordered, or tls.certificate names it.",
+        )
     for domain in tls.acme_domains:
         if _DOMAIN.fullmatch(domain) is None:
-            raise ConfigError(
-                f"tls.acme_domains: {domain!r} is not a domain such as wa.example.org (no address, no *)."
+            raise _ValueUnusable(
+                "tls.acme_domains",
+                f"tls.acme_domains: {domain!r} is not a domain such as wa.example.org (no address, no *).",
             )
     if tls.acme_domains and not tls.acme_agree:
-        raise ConfigError(
+        raise _ValueUnusable(
+            "tls.acme_domains",
             "tls.acme_agree: say true when you accept the terms of whoever gives the certificate "
-            f"({tls.acme_directory})."
+            f"({tls.acme_directory}).",
         )
     if not tls.acme_directory.startswith("https://"):
-        raise ConfigError("tls.acme_directory: it begins with https://.")
+        raise _ValueUnusable("tls.acme_directory", "tls.acme_directory: it begins with https://.")
 
 
 def _from_files(section: str, values: dict[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -253,9 +306,10 @@ def _from_files(section: str, values: dict[str, Any]) -> Iterable[tuple[str, Any
         if not _names_a_file(section, key):
             yield key, value
             continue
+        name = f"{section}.{key}"
         try:
             yield key, Path(str(value)).read_text("utf-8").strip()
         except OSError as error:
-            raise ConfigError(f"{section}.{key}: {value}: {error.strerror}.") from None
+            raise _ValueUnusable(name, f"{name}: {value}: {error.strerror}.") from None
         except UnicodeDecodeError:
-            raise ConfigError(f"{section}.{key}: {value}: not text in UTF-8.") from None
+            raise _ValueUnusable(name, f"{name}: {value}: not text in UTF-8.") from None

@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import IO
 
-from appliance import exchange
+from appliance import exchange, scratch
+from appliance.model.told import Told
 
 LOCK = "gateway.lock"
 
 
-class DataDirInUse(Exception):
+class DataDirInUse(Told):
     """Another gateway runs on this directory, or it cannot be written."""
 
 
@@ -23,7 +24,7 @@ def lock(path: Path) -> IO[str]:
     """Make the directory if need be and hold its lock while the returned file stays open.
 
     From then on this process makes files that only its own user can read. A restore that was interrupted is
-    carried to its end. Raises DataDirInUse.
+    carried to its end, what killed commands left is cleared away. Raises DataDirInUse.
     """
     os.umask(0o077)
     try:
@@ -52,6 +53,7 @@ def lock(path: Path) -> IO[str]:
     except OSError as error:
         file.close()
         raise DataDirInUse(f"{path}: a restore was interrupted and cannot go on: {error}.") from None
+    scratch.clear(path)
     return file
 
 

@@ -10,6 +10,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
+from appliance.model.told import Told
 from appliance.store.last_stop import sync_folder
 
 DRAFT = "restore.draft"
@@ -18,7 +19,7 @@ _STATE = {"secret.key", "setup-token", "devices", "media", "outgoing", "backups"
 in the data directory is its owner's, and stays where it is."""
 
 
-class CannotExchange(Exception):
+class CannotExchange(Told):
     """Something in the data directory cannot be moved; the message says what."""
 
 

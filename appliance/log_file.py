@@ -8,13 +8,15 @@ import os
 import threading
 from pathlib import Path
 
+from appliance.model.told import Told
+
 MIB = 1024 * 1024
 MOST_WAITING = 10_000
 FLUSH_S = 2.0
 PAUSE_S = 1.0
 
 
-class LogFileUnusable(Exception):
+class LogFileUnusable(Told):
     """The file cannot be opened; the message names the setting, the file and the reason."""
 
 
@@ -28,6 +30,7 @@ class LogFile(logging.Handler):
     def __init__(self, path: Path, max_mib: float, keep: int) -> None:
         super().__init__()
         self.path = path
+        self._next = path.with_name(f"{path.name}.new")
         self._waiting: collections.deque[str] = collections.deque()
         self._lost = 0
         self._is_writing = self._is_over = self._reopen_wanted = False
@@ -95,7 +98,7 @@ class LogFile(logging.Handler):
         """Whether the disk took them, and first how many were lost before."""
         try:
             if reopen:
-                self._open_again()
+                self._go_on_in(_opened(self.path))
             if lost:
                 self._write(self._losses(lost))
                 lost = 0
@@ -128,21 +131,31 @@ class LogFile(logging.Handler):
     def _rename(self) -> None:
         """Begin a new file; where that is not possible, the old one goes on."""
         with contextlib.suppress(OSError):
-            for number in range(self._keep, 0, -1):
-                older = _numbered(self.path, number - 1)
-                if older.exists():
-                    older.replace(_numbered(self.path, number))
-            if not self._keep:
-                self.path.unlink(missing_ok=True)
-            self._open_again()
+            # First of all: were it opened last, and in vain, each further line would push an older log out.
+            fresh = _opened(self._next)
+            try:
+                self._shift()
+                self._next.replace(self.path)
+            except BaseException:
+                os.close(fresh)
+                raise
+            self._go_on_in(fresh)
             # Those of a time when more were kept.
             number = self._keep + 1
             while (left := _numbered(self.path, number)).exists():
                 left.unlink()
                 number += 1
 
-    def _open_again(self) -> None:
-        fresh = _opened(self.path)
+    def _shift(self) -> None:
+        """What is there gets the next higher number. Where the newest has no name it had its turn before."""
+        if not self.path.exists():
+            return
+        for number in range(self._keep, 0, -1):
+            older = _numbered(self.path, number - 1)
+            if older.exists():
+                older.replace(_numbered(self.path, number))
+
+    def _go_on_in(self, fresh: int) -> None:
         os.close(self._file)
         self._file = fresh
         self._size = os.fstat(fresh).st_size

@@ -10,10 +10,9 @@ from typing import Any
 import msgspec
 
 from appliance import systemd
-from appliance.config import Config, ConfigError
+from appliance.config import Config
 from appliance.gateway.installation import ReloadNote
-from appliance.log_file import LogFileUnusable
-from appliance.tls import TlsUnusable
+from appliance.model.told import Told
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ class Reload:
             systemd.reloading()
             try:
                 self._last = await self._apply()
-            except (ConfigError, LogFileUnusable, TlsUnusable) as error:
+            except Told as error:
                 self._last = ReloadNote(_now_ms(), problem=str(error))
                 log.error("config_refused", extra={"reason": str(error)})
             else:

@@ -8,30 +8,25 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
 from appliance import data_dir, heap, systemd
-from appliance.assets import AssetsMissing
 from appliance.config import Config
 from appliance.control import ControlSocket
-from appliance.gateway.allow_list import AllowEntryInvalid
-from appliance.gateway.vault import VaultError
 from appliance.house import House, build
-from appliance.log_file import LogFileUnusable
 from appliance.logs import Logs
 from appliance.model.errors import GatewayError
+from appliance.model.told import Told, refused_by_system
 from appliance.operations import asked
 from appliance.reload import Reload
-from appliance.server import HttpServer, PortTaken, check_port
+from appliance.server import HttpServer, check_port
 from appliance.store import opening
 from appliance.store.database import Database
-from appliance.store.migrate import SchemaTooNew, UpgradeRefused
-from appliance.store.opening import CannotOpen, Opening
-from appliance.tls import TlsUnusable
+from appliance.store.opening import Opening
 
 if TYPE_CHECKING:
     from appliance.certificates import Certificates
@@ -48,10 +43,10 @@ WATCHDOG_PROBE_S = 10.0
 EXIT_USAGE = 2
 STDIN = 0
 SWITCH_INTERVAL_S = 0.0005
-CANNOT_START = (
-    *(data_dir.DataDirInUse, PortTaken, SchemaTooNew, VaultError, AssetsMissing, AllowEntryInvalid),
-    *(LogFileUnusable, TlsUnusable, UpgradeRefused, CannotOpen),
-)
+
+
+class CannotStart(Told):
+    """The disk, or the system, refused something while the gateway started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +74,48 @@ def run(
     heap.hold()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        around = Surroundings(Logs(config.logs), read, certificates)
-        with data_dir.lock(config.data):
-            check_port(config.server.host, config.server.port)
-            if certificates is not None:
-                certificates.prepare()
-            database = data_dir.database_path(config.data)
-            with systemd.taking_long():
-                opened = opening.make_ready(database, config.store)
+        with contextlib.ExitStack() as held:
+            with _starting(config):
+                around = Surroundings(Logs(config.logs), read, certificates)
+                held.enter_context(data_dir.lock(config.data))
+                check_port(config.server.host, config.server.port)
+                if certificates is not None:
+                    certificates.prepare()
+                database = data_dir.database_path(config.data)
+                with systemd.taking_long():
+                    opened = opening.make_ready(database, config.store)
             code = uvloop.run(_live(config, opened, builder, around))
             if code == 0:
                 opening.ended(database)
             return code
-    except CANNOT_START as error:
+    except Told as error:
         print(f"wa-gateway: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USAGE
     finally:
         logging.shutdown()
 
 
-async def _live(config: Config, opened: Opening, builder: Builder, around: Surroundings) -> int:
-    db = Database(data_dir.database_path(config.data), config.store)
-    await db.open()
+@contextlib.contextmanager
+def _starting(config: Config) -> Iterator[None]:
+    """What is refused meanwhile is told in a sentence; from then on it is a failure of ours. Raises
+    CannotStart."""
     try:
-        return await Life(config, builder(config, db, opened), around).run()
+        yield
+    except OSError as error:
+        raise CannotStart(f"cannot start: {refused_by_system(error, config.data)}") from error
+    except GatewayError as error:
+        raise CannotStart(f"cannot start: {error.detail}") from error
+
+
+async def _live(config: Config, opened: Opening, builder: Builder, around: Surroundings) -> int:
+    path = data_dir.database_path(config.data)
+    db = Database(path, config.store)
+    with opening.using(path):
+        await db.open()
+    try:
+        with _starting(config):
+            life = Life(config, builder(config, db, opened), around)
+        return await life.run()
     finally:
         # Also when building fails: an unclosed reader would keep the process alive for ever.
         await db.close()
@@ -135,13 +148,14 @@ class Life:
         server = HttpServer(self._house.app, self._config.server.host, self._config.server.port, pem)
         program = heap.loaded()
         try:
-            await self._open()
-            await control.open()
-            await server.start()
-            if self._certificates is not None:
-                self._begin("certificates", self._certificates.run(server.replace))
-            self._greet()
-            await self._house.gateway.devices.resume()
+            with _starting(self._config):
+                await self._open()
+                await control.open()
+                await server.start()
+                if self._certificates is not None:
+                    self._begin("certificates", self._certificates.run(server.replace))
+                self._greet()
+                await self._house.gateway.devices.resume()
             systemd.notify("READY=1")
             loop.add_signal_handler(signal.SIGHUP, self._hung_up)
             log.info("ready", extra={"ms": int((time.monotonic() - started_at) * 1000)})

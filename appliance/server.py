@@ -28,6 +28,7 @@ from appliance.api.streams import Streams
 from appliance.api.system import System
 from appliance.gateway.gateway import Gateway
 from appliance.model.errors import GatewayError
+from appliance.model.told import Told
 from appliance.store.database import Database
 from appliance.tls import TlsUnusable
 
@@ -51,7 +52,7 @@ _LOGGED_BY_US: dict[str, dict[str, object]] = {"loggers": {}, "handlers": {}, "f
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (where to knock when listening everywhere)
 
 
-class PortTaken(Exception):
+class PortTaken(Told):
     """Somebody else listens there already, or the address is not ours to use."""
 
 

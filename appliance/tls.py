@@ -6,11 +6,13 @@ from typing import Annotated
 
 import msgspec
 
+from appliance.model.told import Told
+
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 _NO_PASSWORD = ""
 
 
-class TlsUnusable(Exception):
+class TlsUnusable(Told):
     """There is no certificate to serve with; the message names the setting and what is wrong with it."""
 
 

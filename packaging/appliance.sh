@@ -126,8 +126,13 @@ do_install() {
     }
     folder "$settings" 750 root "$name"
     folder "$data" 700 "$name" "$name"
-    [ -e "$settings/config.toml" ] ||
-        sed "s,^data_dir = .*,data_dir = \"$data\"," "$top/$version/config.example.toml" | put "$settings/config.toml" 640 "$name"
+    [ -e "$settings/config.toml" ] || {
+        example=$(sed "s,^data_dir = .*,data_dir = \"$data\"," "$top/$version/config.example.toml")
+        # Not through a pipe: what the other end of one notes as changed is lost.
+        put "$settings/config.toml" 640 "$name" <<END
+$example
+END
+    }
     switch "$version" || die "$version could not be put in its place: the reason stands above"
     if [ "$changed" = no ] && { is_in_use || ! systemd_runs; }; then
         say "$version is installed already; nothing was changed"

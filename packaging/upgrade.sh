@@ -1,7 +1,8 @@
 # Part of install.sh: another version takes the place of the installed one, and gives it back when it is not well.
 # shellcheck shell=sh disable=SC2154  # its variables and verbs are install.sh's
 
-newest_of() { printf '%s\n' "$@" | sort -V | tail -n 1; }
+# The last by number; 1.0rc1 comes before 1.0: what a ~ stands before is sorted before its end.
+newest_of() { printf '%s\n' "$@" | sed 's/\.*[a-z]/~&/' | sort -V | tail -n 1 | tr -d '~'; }
 
 # The number in the header of a database that nobody has open: PRAGMA user_version.
 schema_of() { od -A n -t u4 --endian=big -j 60 -N 4 -- "$1" | tr -d ' '; }

@@ -18,6 +18,8 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
+from appliance.model.told import Told
+
 Network = IPv4Network | IPv6Network
 
 _WORDS = ("private", "loopback")
@@ -26,7 +28,7 @@ _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
-class AllowEntryInvalid(ValueError):
+class AllowEntryInvalid(Told, ValueError):
     """An entry of the allow list that says nothing; the message names the entry and what is wrong."""
 
 

@@ -10,12 +10,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from appliance.gateway.secret_file import write_secret
+from appliance.model.told import Told
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 
 
-class VaultError(Exception):
+class VaultError(Told):
     """The key file is unreadable, or a sealed value was not sealed with it."""
 
 

@@ -9,27 +9,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from appliance import data_dir
-from appliance.assets import AssetsMissing
 from appliance.config import Config
-from appliance.gateway.allow_list import AllowEntryInvalid
-from appliance.gateway.vault import VaultError
 from appliance.house import House, build
 from appliance.model.errors import GatewayError
+from appliance.model.told import Told, refused_by_system
 from appliance.operations import asked
 from appliance.store import opening
 from appliance.store.database import Database
-from appliance.store.migrate import SchemaTooNew, UpgradeRefused
-
-CANNOT = (
-    data_dir.DataDirInUse,
-    SchemaTooNew,
-    UpgradeRefused,
-    opening.CannotOpen,
-    VaultError,
-    AssetsMissing,
-    AllowEntryInvalid,
-    OSError,
-)
 
 
 def do_alone(config: Config, command: str, details: dict[str, Any]) -> dict[str, Any]:
@@ -44,8 +30,10 @@ def do_alone(config: Config, command: str, details: dict[str, Any]) -> dict[str,
 def _done(config: Config, command: str, details: dict[str, Any]) -> dict[str, Any]:
     try:
         return asyncio.run(_do(config, command, details))
-    except CANNOT as error:
+    except (Told, GatewayError) as error:
         return {"error": str(error)}
+    except OSError as error:
+        return {"error": refused_by_system(error, config.data)}
 
 
 def _as_owner(config: Config, command: str, details: dict[str, Any]) -> dict[str, Any]:
@@ -79,14 +67,14 @@ async def _do(config: Config, command: str, details: dict[str, Any]) -> dict[str
 async def alone(config: Config) -> AsyncIterator[House]:
     """Every part over the data directory, which is held meanwhile; nothing listens, no session starts.
 
-    Raises DataDirInUse, SchemaTooNew, UpgradeRefused, CannotOpen, VaultError, AssetsMissing,
-    AllowEntryInvalid.
+    Raises Told, GatewayError, OSError.
     """
     with data_dir.lock(config.data):
         path = data_dir.database_path(config.data)
         opened = opening.make_ready(path, config.store)
         db = Database(path, config.store)
-        await db.open()
+        with opening.using(path):
+            await db.open()
         try:
             house = build(config, db, opened)
             try:

@@ -20,6 +20,7 @@ import msgspec
 from appliance import __version__, control, data_dir
 from appliance.config import Config
 from appliance.gateway.media_shelf import place_of
+from appliance.model.told import refused_by_system
 from appliance.operations import passphrase
 from appliance.operations.archive import ArchiveDamaged, ArchiveWriter
 from appliance.operations.asking import Refused, refuse, say
@@ -55,7 +56,7 @@ def run(config: Config, options: argparse.Namespace) -> int:
     except (Refused, BackupFailed, ArchiveDamaged) as error:
         return refuse(f"no backup was made: {error}")
     except OSError as error:
-        return refuse(f"no backup was made: {error.filename or options.file}: {error.strerror or error}.")
+        return refuse(f"no backup was made: {refused_by_system(error, options.file)}")
     say(f"{options.file}: {megabytes(done.size)}, checked. Devices: {done.devices}, files: {done.files}.")
     if done.gone:
         say(f"{done.gone} received files are not in it: they were no longer on the disk.")
@@ -91,7 +92,6 @@ class _Making:
         self._target = target
         self._sealed = sealed
         self._archive = ArchiveWriter(sealed, sums)
-        self._progress = Progress("Copying the database", 0)
         self._files = self._gone = 0
 
     def make(self, config: Path | None) -> Done:
@@ -100,7 +100,9 @@ class _Making:
         database, copy = data_dir.database_path(self._data), self._drafts / DATABASE
         key = (self._data / KEY).read_bytes()
         require_room(self._drafts, database.stat().st_size)
+        self._progress = Progress("Copying the database", database.stat().st_size)
         copies.of_gateway(database, copy)
+        self._progress.advance(copy.stat().st_size)
         devices = copies.device_ids(copy)
         total = copy.stat().st_size + sum(_size_of(self._data / path) for path in self._paths(copy, devices))
         self._progress.finish()

@@ -4,13 +4,14 @@ was said."""
 import argparse
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from appliance.certificates import check_settings
-from appliance.config import ENV_PREFIX, SECRETS, Config
+from appliance.config import SECRETS, Config, origin
 from appliance.operations import config_warnings
 from appliance.operations.asking import refuse, say
 from appliance.tls import TlsUnusable
@@ -25,25 +26,24 @@ def run(config: Config, options: argparse.Namespace, overrides: list[str]) -> in
         check_settings(config.tls)
     except TlsUnusable as error:
         return refuse(error, EXIT_UNUSABLE)
-    file = str(options.config) if options.config is not None else None
-    _tell_differences(config, file, overrides)
-    for doubt in config_warnings.of(config, file):
+    _tell_differences(config, options.config, overrides)
+    for doubt in config_warnings.of(config, options.config):
         say(f"! {doubt.text}\n    → {doubt.advice}")
     say("The configuration is good.")
     return 0
 
 
-def _tell_differences(config: Config, file: str | None, overrides: list[str]) -> None:
+def _tell_differences(config: Config, file: Path | None, overrides: list[str]) -> None:
     found = [
-        (f"{name} = {_shown(name, value)}", _origin(name, file, os.environ, overrides))
+        (f"{name} = {_shown(name, value)}", origin(name, file, os.environ, overrides))
         for name, value in differences(config)
     ]
     if not found:
         say("Every setting has its default.")
         return
     width = max(len(setting) for setting, _ in found)
-    for setting, origin in found:
-        say(f"{setting.ljust(width)}   {origin}")
+    for setting, where in found:
+        say(f"{setting.ljust(width)}   {where}")
 
 
 def differences(config: Config) -> Iterator[tuple[str, Any]]:
@@ -58,19 +58,6 @@ def differences(config: Config) -> Iterator[tuple[str, Any]]:
         for key in value.__struct_fields__:
             if getattr(value, key) != getattr(default, key):
                 yield f"{section}.{key}", getattr(value, key)
-
-
-def _origin(name: str, file: str | None, environment: Mapping[str, str], overrides: list[str]) -> str:
-    """Where the setting was said: what is said later wins."""
-    names = {name, f"{name}_file"}
-    for said in reversed(overrides):
-        if said.partition("=")[0].strip() in names:
-            return f"--set {name}" if name != "data_dir" else "--data-dir or --set"
-    for each in names:
-        variable = ENV_PREFIX + each.replace(".", "__").upper()
-        if variable in environment:
-            return variable
-    return file or "?"
 
 
 def _shown(name: str, value: Any) -> str:

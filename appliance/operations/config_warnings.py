@@ -2,12 +2,13 @@
 
 import ipaddress
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from appliance.config import Config
+from appliance.config import SECRETS, Config, ConfigError, read
 
 
 class Doubt(msgspec.Struct, frozen=True):
@@ -17,13 +18,16 @@ class Doubt(msgspec.Struct, frozen=True):
     advice: str
 
 
-def of(config: Config, config_file: str | None) -> Iterator[Doubt]:
+def of(config: Config, config_file: Path | None) -> Iterator[Doubt]:
     """Every warning about these settings and the files that they stand in. Raises nothing."""
     yield from _address(config)
     if config_file is not None:
-        yield from _file(Path(config_file), is_secret=_holds_secret(config))
+        said = _said_in(config_file)
+        yield from _file(config_file, is_secret=any(_is_secret(*each) for each in said.items()))
+        for name in sorted({f"{secret}_file" for secret in SECRETS} & said.keys()):
+            yield from _alone(name, Path(str(said[name])))
     if config.tls.key is not None:
-        yield from _key(Path(config.tls.key))
+        yield from _alone("tls.key", Path(config.tls.key))
 
 
 def _address(config: Config) -> Iterator[Doubt]:
@@ -51,9 +55,19 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _holds_secret(config: Config) -> bool:
-    secrets = (config.tls.key_password, config.backup.passphrase)
-    return "@" in (config.engine.proxy or "") or any(secret is not None for secret in secrets)
+def _said_in(file: Path) -> Mapping[str, Any]:
+    """The file's own settings by their dotted names: what is said elsewhere, or in another file, is no secret
+    of this one."""
+    try:
+        sections = read(file).items()
+    except ConfigError:
+        return {}
+    pairs = ((name, value) for name, value in sections if isinstance(value, dict))
+    return {f"{name}.{key}": value for name, section in pairs for key, value in section.items()}
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    return name in SECRETS and (name != "engine.proxy" or "@" in str(value))
 
 
 def _file(path: Path, *, is_secret: bool) -> Iterator[Doubt]:
@@ -64,9 +78,10 @@ def _file(path: Path, *, is_secret: bool) -> Iterator[Doubt]:
         yield Doubt(f"Everybody on this machine can read {path}, with secrets in it.", f"chmod o-r {path}")
 
 
-def _key(path: Path) -> Iterator[Doubt]:
+def _alone(name: str, path: Path) -> Iterator[Doubt]:
+    """A file that holds nothing but a secret."""
     if _mode(path) & stat.S_IROTH:
-        yield Doubt(f"Everybody on this machine can read {path} (tls.key).", f"chmod o-r {path}")
+        yield Doubt(f"Everybody on this machine can read {path} ({name}).", f"chmod o-r {path}")
 
 
 def _mode(path: Path) -> int:

@@ -13,7 +13,7 @@ import msgspec
 
 from appliance import control
 from appliance.config import Config, ConfigError, load
-from appliance.operations import doctor_gateway, doctor_machine
+from appliance.operations import doctor_certificate, doctor_gateway, doctor_machine
 from appliance.operations.asking import say
 from appliance.operations.findings import Finding, Patient, bad, doubtful
 
@@ -28,7 +28,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     doctor_gateway.check_database,
     doctor_gateway.check_backups,
     doctor_gateway.check_port,
-    doctor_gateway.check_tls,
+    doctor_certificate.check_tls,
     doctor_machine.check_memory,
     doctor_machine.check_descriptors,
     doctor_machine.check_clock,
@@ -59,9 +59,8 @@ def examine(options: argparse.Namespace, overrides: list[str]) -> Iterator[Findi
         yield bad("config", str(error), "Mend it; what follows goes by the defaults.")
         config = Config() if options.data_dir is None else Config(data_dir=options.data_dir)
         checks = CHECKS[1:]
-    file = str(options.config) if options.config is not None else None
     reach = options.whatsapp_address if options.reach_whatsapp else None
-    patient = Patient(config, file, _asked(config), time.time_ns() // 1_000_000, reach)
+    patient = Patient(config, options.config, _asked(config), time.time_ns() // 1_000_000, reach)
     for check in checks:
         try:
             yield from check(patient)

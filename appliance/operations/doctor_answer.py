@@ -19,6 +19,7 @@ def commands(house: House) -> Mapping[str, Command]:
             "pid": os.getpid(),
             "version": __version__,
             "devices": sum(not device.sandbox for device in house.gateway.devices.everywhere()),
+            "certificate": msgspec.to_builtins(house.gateway.installation.certificate()),
             "store": msgspec.to_builtins(house.gateway.installation.state()),
         }
 

@@ -1,6 +1,5 @@
-"""What `doctor` looks at of the gateway itself: files, address, database, backups, certificate, engine."""
+"""What `doctor` looks at of the gateway itself: files, address, database, backups, engine."""
 
-import datetime
 import errno
 import os
 import socket
@@ -9,9 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cryptography import x509
-
-from appliance import data_dir, tls
+from appliance import data_dir
 from appliance.config import Config
 from appliance.engine.library_file import LibraryError, LibraryFile
 from appliance.operations import config_warnings
@@ -21,7 +18,6 @@ from appliance.store import backup
 from appliance.store.look import look
 
 BACKUP_LATE_MS = 2 * DAY_MS
-EXPIRES_SOON = datetime.timedelta(days=14)
 REACH_S = 5.0
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -176,29 +172,6 @@ def check_engine(_patient: Patient) -> Iterator[Finding]:
         yield bad("engine", f"WhatsApp's library cannot be used: {error}.", "Install the gateway again.")
     else:
         yield good("engine", "WhatsApp's library is the one this version was made with.")
-
-
-def check_tls(patient: Patient) -> Iterator[Finding]:
-    """Whether the certificate files can be served with, and for how long."""
-    settings = patient.config.tls
-    if settings.certificate is None:
-        return
-    try:
-        pair = tls.named_pair(settings)
-        tls.check(pair)
-    except tls.TlsUnusable as error:
-        yield bad("tls", str(error), "Name a certificate with its chain, and the key that fits it.")
-        return
-    certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
-    ends = certificate.not_valid_after_utc
-    left = ends - datetime.datetime.fromtimestamp(patient.now_ms / 1000, datetime.UTC)
-    text = f"The certificate is good until {ends:%Y-%m-%d}."
-    if left < datetime.timedelta():
-        yield bad("tls", f"The certificate has expired on {ends:%Y-%m-%d}.", "Renew it, then reload.")
-    elif left < EXPIRES_SOON:
-        yield doubtful("tls", text, "Renew it, then reload.")
-    else:
-        yield good("tls", text)
 
 
 def check_reach(patient: Patient) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """What `doctor` says: one finding for each thing it looked at."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -25,7 +26,7 @@ class Patient(msgspec.Struct, frozen=True):
     address to try instead of WhatsApp's, None when nothing is to be tried."""
 
     config: Config
-    config_file: str | None
+    config_file: Path | None
     answer: dict[str, Any] | None
     now_ms: int
     reach: str | None = None

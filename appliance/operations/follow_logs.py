@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from appliance.config import Config
+from appliance.model.told import refused_by_system
 from appliance.operations.asking import refuse
 from appliance.operations.log_lines import readable
 
@@ -47,7 +48,7 @@ def _print(lines: Iterable[str], least: str) -> int:
     except FileNotFoundError as error:
         return refuse(f"{error.filename}: nothing has been written there yet.")
     except OSError as error:
-        return refuse(f"{error.filename or 'the log'}: {error.strerror or error}.")
+        return refuse(refused_by_system(error, "the log"))
     return 0
 
 

@@ -8,7 +8,6 @@ import argparse
 import io
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +18,14 @@ import msgspec
 from appliance import __version__
 from appliance.config import Config
 from appliance.engine.library_file import VERSION as LIBRARY
+from appliance.model.told import refused_by_system
 from appliance.operations import passphrase
 from appliance.operations.archive import ArchiveDamaged, ArchiveWriter, Member, members
-from appliance.operations.asking import Refused, ask, refuse, say
+from appliance.operations.asking import Refused, Unanswered, ask, refuse, say
 from appliance.operations.drafted_file import drafted, force, part_of, settle
 from appliance.operations.progress import Progress, megabytes
 from appliance.operations.sealed_file import Damaged, NotSealed, SealedReader, SealedWriter, WrongPassphrase
+from appliance.scratch import scratch
 from appliance.store import copies
 
 NOTE, SESSION = "device.json", "session.db"
@@ -56,7 +57,7 @@ def run_export(config: Config, options: argparse.Namespace) -> int:
     except Refused as error:
         return refuse(error)
     except OSError as error:
-        return refuse(f"{error.filename or options.file}: {error.strerror or error}.")
+        return refuse(refused_by_system(error, options.file))
     return 0
 
 
@@ -69,6 +70,8 @@ def run_import(config: Config, options: argparse.Namespace) -> int:
             _give_to_owner(config.data, session)
             details = {"exportId": note.export_id, "identity": note.identity, "session": str(session)}
             answer = ask(config, "device-take-in", **details, account=options.account)
+    except Unanswered as error:
+        return refuse(f"{error} Import the file once more: if the device is here by then, you are told.")
     except Refused as error:
         return refuse(f"nothing was imported: {error}")
     except NotSealed:
@@ -78,7 +81,7 @@ def run_import(config: Config, options: argparse.Namespace) -> int:
     except (Damaged, ArchiveDamaged):
         return refuse(f"nothing was imported: {options.file} is damaged, or is something else.")
     except OSError as error:
-        return refuse(f"nothing was imported: {error.filename or options.file}: {error.strerror or error}.")
+        return refuse(f"nothing was imported: {refused_by_system(error, options.file)}")
     _say_where(answer, "is here now")
     return 0
 
@@ -94,7 +97,7 @@ def _export(config: Config, device: str, file: Path, passphrase_file: Path | Non
     phrase = passphrase.given(passphrase_file, None, new=True)
     part = part_of(file)
     with drafted(part) as out:
-        gone = ask(config, "device-hand-over", device=device)
+        gone = _handed_over(config, device)
         try:
             _write(out, phrase, gone)
             _read_back(part, phrase)
@@ -108,13 +111,30 @@ def _export(config: Config, device: str, file: Path, passphrase_file: Path | Non
     say(f"Was it never imported, then: wa-gateway export --take-back {device}")
 
 
+def _handed_over(config: Config, device: str) -> dict[str, Any]:
+    try:
+        return ask(config, "device-hand-over", device=device)
+    except (Unanswered, KeyboardInterrupt):
+        # What was asked for goes on without us.
+        say(f"No file was made. The device may be gone all the same: {_take_back(device)}")
+        raise
+
+
+def _take_back(device: str) -> str:
+    return f"wa-gateway export --take-back {device} lets it run here again, or says that it never left."
+
+
 def _never_left(config: Config, device: str, gone: dict[str, Any]) -> None:
     """There is no whole file, so the device need not be off; unless an earlier one may be somewhere."""
     if gone["again"]:
         say("The device stays moved: a file of it was made before.")
         return
-    ask(config, "device-take-back", device=device)
-    say("No file was made, so the device stays here.")
+    try:
+        ask(config, "device-take-back", device=device)
+    except Refused as error:
+        say(f"No file was made, but the device may be gone: {error}\n{_take_back(device)}")
+    else:
+        say("No file was made, so the device stays here.")
 
 
 def _write(out: BinaryIO, phrase: str, gone: dict[str, Any]) -> None:
@@ -149,8 +169,8 @@ def _staging(folder: Path) -> Iterator[Path]:
     """Where the session is unpacked: beside the others, so that it can take its place in one step."""
     if not folder.is_dir():
         raise Refused(f"there is no gateway in {folder}: make an account first (wa-gateway user create).")
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=folder.absolute()) as name:
-        yield Path(name) / SESSION
+    with scratch(folder.absolute()) as staged:
+        yield staged / SESSION
 
 
 def _unpacked(file: Path, phrase: str, session: Path) -> Note:

@@ -1,10 +1,13 @@
 """Where a passphrase comes from: a file, the configuration, or the terminal."""
 
 import getpass
+import os
+import shlex
+import stat
 import sys
 from pathlib import Path
 
-from appliance.operations.asking import Refused
+from appliance.operations.asking import Refused, warn
 
 SHORTEST = 8
 
@@ -33,11 +36,17 @@ def given(file: Path | None, configured: str | None, *, new: bool) -> str:
 
 def _from(file: Path) -> str:
     try:
-        return file.read_text("utf-8").strip()
+        with file.open(encoding="utf-8") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            phrase = opened.read().strip()
     except OSError as error:
         raise Refused(f"{file}: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise Refused(f"{file}: not text in UTF-8.") from None
+    # A pipe has no readers but us, whatever its mode says.
+    if stat.S_ISREG(mode) and mode & stat.S_IROTH:
+        warn(f"everybody on this machine can read {file}: chmod o-r {shlex.quote(str(file))}")
+    return phrase
 
 
 def _asked(*, new: bool) -> str:

@@ -1,5 +1,5 @@
 """How far a long command has come, on stderr: a line that is rewritten on a terminal, else one every ten per
-cent."""
+cent, and nothing of what is over at once."""
 
 import sys
 import time
@@ -7,6 +7,8 @@ from typing import TextIO
 
 _EVERY_S = 0.25
 _MIB = 1024 * 1024
+_OVER_AT_ONCE = 8 * _MIB
+"""Bytes: less than this is done before anybody wonders."""
 
 
 class Progress:
@@ -17,6 +19,7 @@ class Progress:
         self._total = total
         self._out = out or sys.stderr
         self._is_live = self._out.isatty()
+        self._is_silent = 0 < total < _OVER_AT_ONCE
         self._done = 0
         self._next_at = 0.0
         self._next_tenth = 1
@@ -46,10 +49,14 @@ class Progress:
         return f"{self._what}:{share} {megabytes(self._done)}"
 
     def _rewrite(self) -> None:
+        if self._is_silent:
+            return
         self._out.write(f"\r\x1b[K{self._state()}")
         self._out.flush()
 
     def _line(self, text: str) -> None:
+        if self._is_silent:
+            return
         self._out.write(f"{text}\n")
         self._out.flush()
 

@@ -7,39 +7,29 @@ import argparse
 import contextlib
 import errno
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from appliance import data_dir, exchange
 from appliance.config import Config
+from appliance.model.told import Told, refused_by_system
 from appliance.operations import passphrase
 from appliance.operations.archive import Member
-from appliance.operations.asking import Refused, refuse, say
+from appliance.operations.asking import refuse, say
 from appliance.operations.backup_check import UNREADABLE, read_through, why
 from appliance.operations.contents import CONFIG, DATABASE, SESSION, Note
 from appliance.operations.progress import Progress
 from appliance.operations.room import existing, require_room
 from appliance.operations.sealed_file import SealedReader
+from appliance.scratch import scratch
 from appliance.store import backup, copies
 from appliance.store.copies import CopyUnusable
-from appliance.store.migrate import SchemaTooNew, UpgradeRefused
 
 RESTORED_CONFIG = "config.from-backup.toml"
 _ONE_AT_A_TIME = (
     "Start it only when the gateway that the backup was made of runs no more, and never start that one "
     "again:\na WhatsApp session that runs in two places is pushed out of both in turn."
-)
-
-
-REFUSALS = (
-    Refused,
-    CopyUnusable,
-    SchemaTooNew,
-    UpgradeRefused,
-    data_dir.DataDirInUse,
-    exchange.CannotExchange,
 )
 
 
@@ -54,13 +44,13 @@ def run(config: Config, options: argparse.Namespace) -> int:
         return refuse(f"{what}: {options.file}: {why(error)}")
     except data_dir.Held as error:
         return refuse(f"{what}: {error} Stop it first.")
-    except REFUSALS as error:
+    except Told as error:
         return refuse(f"{what}: {error}")
     except _StoppedHalfWay as error:
         return refuse(error)
     except OSError as error:
         where = config.data if error.errno == errno.ENOSPC else options.file
-        return refuse(f"{what}: {error.filename or where}: {error.strerror or error}.")
+        return refuse(f"{what}: {refused_by_system(error, where)}")
     return 0
 
 
@@ -97,8 +87,8 @@ def _rehearse(config: Config, file: Path, phrase: str) -> None:
         if near == config.data.absolute():
             exchange.check(near)
         require_room(near, size)
-        with tempfile.TemporaryDirectory(prefix=".rehearsal-", dir=near) as draft:
-            unpacking = _Unpacking(Path(draft), data_dir.database_path(config.data), keeps=False)
+        with scratch(near) as draft:
+            unpacking = _Unpacking(draft, data_dir.database_path(config.data), keeps=False)
             note = unpacking.all(sealed, size)
     say(f"The backup is whole and this version can restore it: {_described(note, unpacking.files)}.")
 

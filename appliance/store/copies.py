@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from appliance.model.told import Told
 from appliance.store import backup
 from appliance.store.backup import BackupFailed, read_only
 from appliance.store.database import StoreSettings, connect
@@ -16,7 +17,7 @@ from appliance.store.migrate import migrate, refuse_newer
 from appliance.store.recovery import adjust
 
 
-class CopyUnusable(Exception):
+class CopyUnusable(Told):
     """The copy cannot take the database's place; the message says why."""
 
 

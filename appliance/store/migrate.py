@@ -13,6 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from appliance import __version__
+from appliance.model.told import Told
 from appliance.store import backup
 from appliance.store.database import StoreSettings, connect
 
@@ -32,7 +33,7 @@ CREATE TABLE IF NOT EXISTS schema_history (
 ) STRICT"""
 
 
-class SchemaTooNew(Exception):
+class SchemaTooNew(Told):
     """The file was changed by a newer version of the gateway; `found` and `known` are schema numbers,
     `version` is that of the gateway that made the schema, `way_back` the newest backup that this one can
     read; both None when there is none."""
@@ -55,7 +56,7 @@ _GO_BACK = (
 )
 
 
-class UpgradeRefused(Exception):
+class UpgradeRefused(Told):
     """The schema has to change and nothing was changed, because there is no backup to go back to; the message
     says why."""
 

@@ -9,10 +9,12 @@ import contextlib
 import errno
 import logging
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from appliance.model.told import Told
 from appliance.store import last_stop
 from appliance.store.backup import read_only, stored
 from appliance.store.ballast import give_up_when_full
@@ -31,7 +33,7 @@ AT_START_BYTES = 256 * 1024 * 1024
 """Up to this size the check comes before the start; measured, it takes about a second then."""
 
 
-class CannotOpen(Exception):
+class CannotOpen(Told):
     """The disk does not let the database be used; the message says what it said."""
 
 
@@ -46,15 +48,22 @@ class Opening(msgspec.Struct, frozen=True):
 def make_ready(database: Path, settings: StoreSettings) -> Opening:
     """Find the database whole or mend it, bring its schema up to date, and note that a life begins. Raises
     SchemaTooNew, UpgradeRefused, CannotOpen."""
-    try:
+    with using(database):
         give_up_when_full(database.parent)
         opened = prepare(database, settings)
         migrate(database, settings)
         begun(database)
+    return opened
+
+
+@contextlib.contextmanager
+def using(database: Path) -> Iterator[None]:
+    """What the disk or the file refuses meanwhile is told in a sentence. Raises CannotOpen."""
+    try:
+        yield
     except (OSError, sqlite3.Error) as error:
         advice = " Make room on the disk, then start again." if _is_full(error) else ""
         raise CannotOpen(f"{database} cannot be used: {error}.{advice}") from error
-    return opened
 
 
 def prepare(database: Path, settings: StoreSettings) -> Opening:

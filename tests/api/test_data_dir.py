@@ -5,7 +5,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from running import PROGRAM, Running
+import pytest
+from running import PROGRAM, Running, free_port
 
 
 def test_everything_in_it_is_for_its_owner_alone(start: Callable[..., Running]) -> None:
@@ -82,3 +83,21 @@ def test_a_key_file_that_cannot_be_read_is_told_in_a_sentence(start: Callable[..
     assert refused.returncode == 2
     assert refused.stderr.endswith(f"wa-gateway: {key}: Is a directory.\n")
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["secret.key.new", "setup-token.new", "control.sock"])
+def test_what_the_disk_refuses_during_the_start_is_told_in_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    command = [*PROGRAM, "serve", f"--data-dir={tmp_path}", f"--set=server.port={free_port()}"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith(f"wa-gateway: cannot start: {tmp_path / name}: Is a directory.\n")
+    assert "Traceback" not in refused.stderr
+
+
+def test_what_the_disk_refuses_a_command_without_a_gateway_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "secret.key.new").mkdir()
+    command = [*PROGRAM, "user", "list", f"--data-dir={tmp_path}"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert refused.stderr == f"wa-gateway: {tmp_path / 'secret.key.new'}: Is a directory.\n"

@@ -136,7 +136,11 @@ def test_install_again_upgrade_and_uninstall(machine: Machine) -> None:
     assert "/etc/wa-gateway/config.toml root:wa-gateway 640" in before
     assert "nothing was changed" in machine.must(__version__, "install")
     assert machine.tree() == before
-    assert f'data_dir = "{DATA}"' in machine.root.ok("cat", "/etc/wa-gateway/config.toml")
+    settings = machine.root.ok("cat", "/etc/wa-gateway/config.toml")
+    assert f'data_dir = "{DATA}"' in settings
+    machine.root.ok("rm", "/etc/wa-gateway/config.toml")
+    assert "nothing was changed" not in machine.must(__version__, "install")
+    assert machine.root.ok("cat", "/etc/wa-gateway/config.toml") == settings
     assert machine.command("version") == f"wa-gateway {__version__}\n"
 
     refuses_what_cannot_be_used(machine)

@@ -11,6 +11,8 @@ from loopback.server import LoopbackServer
 from road import link_by_qr
 from running import PROGRAM, Account, Running, until
 
+from appliance.scratch import PREFIX
+
 OURS, THEIRS = "628111000111", "628222000222"
 LIMIT_S = 90
 
@@ -116,7 +118,7 @@ def test_a_device_moves_and_comes_home(
     second.start()
     is_moved(other, device_id)
     assert "imported here before" in refused(second, phrase, "import", file)
-    assert not list(second.data.glob(".import-*"))
+    assert not list(second.data.glob(f"{PREFIX}*"))
 
 
 def test_a_file_that_cannot_be_made_leaves_the_device_here(

@@ -190,6 +190,58 @@ def test_a_mistake_elsewhere_is_named(environment: dict[str, str], overrides: li
         load(None, environment, overrides)
 
 
+@pytest.mark.parametrize("source", ["file", "environment", "command line", "secret file"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("server.port", 0),
+        ("server.host", "localhost"),
+        ("server.public_url", "wa.example.org"),
+        ("webhooks.allow", ["###"]),
+        ("tls.certificate", "c.pem"),
+        ("tls.acme_domains", ["wa.example.org"]),
+        ("engine.proxy", "http://h"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_told_with_where_it_was_said(
+    tmp_path: Path, source: str, name: str, value: Any
+) -> None:
+    """The others say something else, which is good."""
+    section, _, key = name.partition(".")
+    text = msgspec.json.encode(value).decode()
+    file, environment, overrides = tmp_path / "c.toml", {"WA_GATEWAY_LOGS__LEVEL": "debug"}, ["logs.keep=1"]
+    file.write_text("[logs]\nlevel = 'info'\n")
+    said = f"--set {name}"
+    if source == "file":
+        file.write_text(f"[{section}]\n{key} = {text}\n")
+        said = str(file)
+    elif source == "environment":
+        variable = f"WA_GATEWAY_{section}__{key}".upper()
+        environment[variable] = text
+        said = f"environment variable {variable}"
+    elif source == "command line" or name != "engine.proxy":
+        overrides.append(f"{name}={text}")
+    else:
+        (tmp_path / "secret").write_text(value)
+        overrides.append(f"{name}_file={tmp_path / 'secret'}")
+    with pytest.raises(ConfigError) as refused:
+        load(file, environment, overrides)
+    assert str(refused.value).startswith(said)
+    assert section in str(refused.value).removeprefix(said)
+
+
+def test_the_last_who_said_a_value_is_to_blame(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[server]\nport = 1\n")
+    environment = {"WA_GATEWAY_SERVER__PORT": "2", "WA_GATEWAY_SERVER": "{port = 'x'}"}
+    with pytest.raises(ConfigError, match="environment variable WA_GATEWAY_SERVER: "):
+        load(file, environment, [])
+    with pytest.raises(ConfigError, match=r"--set server\.port: .*got `str`"):
+        load(file, environment, ["server.port=1", "server.port='x'"])
+    with pytest.raises(ConfigError, match=r"--set engine\.proxy_file: engine\.proxy_file: .*No such file"):
+        load(file, {"WA_GATEWAY_ENGINE__PROXY": "http://h"}, [f"engine.proxy_file={tmp_path / 'none'}"])
+
+
 def test_a_proxys_password_is_not_repeated() -> None:
     with pytest.raises(ConfigError) as refused:
         load(None, {"WA_GATEWAY_ENGINE__PROXY": "http://me:secret@h"}, [])

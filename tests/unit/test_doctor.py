@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from appliance import cli
+from appliance.certificates import LAST_TRY, ORDERED, LastTry
 from appliance.config import Config, load
-from appliance.operations import config_warnings, doctor, doctor_gateway, doctor_machine
+from appliance.operations import config_warnings, doctor, doctor_certificate, doctor_gateway, doctor_machine
 from appliance.operations.findings import MIB, Finding, Patient
 from appliance.store import opening
 from appliance.store.database import StoreSettings
@@ -270,17 +271,39 @@ def test_what_a_good_configuration_hardly_means(settings: list[str], word: str |
     assert bool(told) is (word is not None)
 
 
-def test_a_readable_file_with_secrets_is_told(tmp_path: Path) -> None:
-    file = tmp_path / "config.toml"
-    file.touch(0o600)
-    with_secret = load(None, {}, ["engine.proxy='http://name:secret@proxy.example.org:3128'"])
-    file.chmod(0o644)
-    assert len(list(config_warnings.of(with_secret, str(file)))) == 1
-    assert list(config_warnings.of(Config(), str(file))) == []
-    file.chmod(0o666)
-    assert len(list(config_warnings.of(Config(), str(file)))) == 1
-    file.chmod(0o640)
-    assert list(config_warnings.of(with_secret, str(file))) == []
+@pytest.mark.parametrize(
+    ("said", "is_secret"),
+    [
+        ("[engine]\nproxy = 'http://name:secret@proxy.example.org:3128'", True),
+        ("[engine]\nproxy = 'http://proxy.example.org:3128'", False),
+        ("[backup]\npassphrase = 'correct horse battery'", True),
+        ("[tls]\nkey_password = 'correct horse battery'", True),
+        ("[backup]\npassphrase_file = '{secret}'", False),
+        ("", False),
+    ],
+)
+def test_a_readable_file_with_secrets_is_told(tmp_path: Path, said: str, is_secret: bool) -> None:
+    """Whatever is said elsewhere: the command line's secret is none of the file's."""
+    secret, file = tmp_path / "secret", tmp_path / "config.toml"
+    secret.write_text("correct horse battery")
+    secret.chmod(0o600)
+    file.write_text(said.format(secret=secret))
+    config = load(file, {}, ["backup.passphrase='said elsewhere'"])
+    told = f"Everybody on this machine can read {file}, with secrets in it."
+    for mode, expected in ((0o644, [told] if is_secret else []), (0o640, [])):
+        file.chmod(mode)
+        assert [doubt.text for doubt in config_warnings.of(config, file)] == expected
+    file.chmod(0o662)
+    assert [doubt.advice for doubt in config_warnings.of(config, file)] == [f"chmod o-w {file}"]
+
+
+def test_a_readable_file_with_one_secret_is_told(tmp_path: Path) -> None:
+    secret, file = tmp_path / "secret", tmp_path / "config.toml"
+    secret.write_text("correct horse battery")
+    secret.chmod(0o644)
+    file.write_text(f"[backup]\npassphrase_file = '{secret}'")
+    [doubt] = config_warnings.of(load(file, {}, []), file)
+    assert doubt.text == f"Everybody on this machine can read {secret} (backup.passphrase_file)."
 
 
 def test_a_readable_key_is_told(tmp_path: Path) -> None:
@@ -317,14 +340,53 @@ def certificate(folder: Path, days: int) -> list[str]:
 
 @pytest.mark.parametrize(("days", "state"), [(60, "ok"), (5, "warning"), (-1, "problem")])
 def test_a_certificate_says_when_it_ends(data: Path, days: int, state: str) -> None:
-    assert one(doctor_gateway.check_tls(patient(data, *certificate(data, days))), "tls").state == state
+    assert one(doctor_certificate.check_tls(patient(data, *certificate(data, days))), "tls").state == state
 
 
 def test_a_key_that_is_not_the_certificates_is_told(data: Path) -> None:
     settings = certificate(data, 60)
     (data / "tls.key").write_text("nothing")
-    assert one(doctor_gateway.check_tls(patient(data, *settings)), "tls").state == "problem"
-    assert list(doctor_gateway.check_tls(patient(data))) == []
+    assert one(doctor_certificate.check_tls(patient(data, *settings)), "tls").state == "problem"
+    assert list(doctor_certificate.check_tls(patient(data))) == []
+
+
+ORDERS = ["tls.acme_domains=['wa.example.org']", "tls.acme_agree=true"]
+
+
+def note_order(data: Path, failures: int, domain: str = "wa.example.org") -> None:
+    """As the gateway notes its last order."""
+    (data / "tls").mkdir(exist_ok=True)
+    note = LastTry([domain], TlsSettings().acme_directory, NOW_MS / 1000, failures)
+    (data / "tls" / LAST_TRY).write_bytes(msgspec.json.encode(note))
+
+
+@pytest.mark.parametrize(("days", "state"), [(30, "ok"), (3, "warning"), (-1, "problem")])
+def test_an_ordered_certificate_says_when_it_ends(data: Path, days: int, state: str) -> None:
+    (data / "tls").mkdir()
+    certificate(data / "tls", days)
+    (data / "tls" / "tls.pem").rename(data / "tls" / ORDERED)
+    note_order(data, failures=0)
+    [finding] = doctor_certificate.check_tls(patient(data, *ORDERS))
+    assert (finding.check, finding.state) == ("tls", state)
+
+
+def test_a_certificate_that_is_still_to_be_ordered_is_no_trouble(data: Path) -> None:
+    assert one(doctor_certificate.check_tls(patient(data, *ORDERS)), "tls").state == "ok"
+    state = {"source": "stand_in", "problem": None}
+    running = patient(data, *ORDERS, answer={"certificate": state})
+    [finding] = doctor_certificate.check_tls(running)
+    assert (finding.state, "stand-in" in finding.text) == ("warning", True)
+
+
+def test_an_order_that_fails_is_told(data: Path) -> None:
+    note_order(data, failures=4)
+    finding = one(doctor_certificate.check_tls(patient(data, *ORDERS)), "tls_order")
+    assert (finding.state, "in a row: 4." in finding.text) == ("warning", True)
+    state = {"source": "stand_in", "problem": "The name leads elsewhere."}
+    running = patient(data, *ORDERS, answer={"certificate": state})
+    assert "leads elsewhere" in one(doctor_certificate.check_tls(running), "tls_order").text
+    note_order(data, failures=4, domain="another.example.org")
+    assert [each.check for each in doctor_certificate.check_tls(patient(data, *ORDERS))] == ["tls"]
 
 
 @pytest.mark.parametrize("wrong", ["nonsense", ":443", "host:", "host:0", "host:65536", "host:²"])

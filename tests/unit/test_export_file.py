@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from appliance import cli
+from appliance import cli, control
 from appliance.config import load
 from appliance.control import ControlSocket
 from appliance.model.ids import new_id
@@ -30,9 +30,13 @@ class Gateway:
         connection.close()
         self.away = False
         self.again = False
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+        self.commands = {"device-hand-over": self.hand_over, "device-take-back": self.take_back}
 
     async def hand_over(self, _details: dict[str, Any]) -> dict[str, Any]:
         self.away = True
+        await self.goes_on.wait()
         identity = {"id": self.id, "name": "one"}
         return {
             "exportId": "e1",
@@ -42,6 +46,7 @@ class Gateway:
         }
 
     async def take_back(self, _details: dict[str, Any]) -> dict[str, Any]:
+        await self.goes_on.wait()
         self.away = False
         return {"id": self.id, "name": "one", "connecting": True}
 
@@ -49,8 +54,7 @@ class Gateway:
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     made = Gateway(tmp_path)
-    commands = {"device-hand-over": made.hand_over, "device-take-back": made.take_back}
-    socket = ControlSocket(tmp_path, commands)
+    socket = ControlSocket(tmp_path, made.commands)
     await socket.open()
     yield made
     await socket.close()
@@ -85,6 +89,54 @@ async def test_what_is_not_for_good_on_the_disk_is_no_file_and_the_device_stays(
     assert await exported(gateway, tmp_path / "stick" / "device.wa") == 1
     assert list((tmp_path / "stick").iterdir()) == []
     assert not gateway.away
+
+
+async def test_a_device_that_goes_while_nobody_waits_any_more_can_be_taken_back(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(control, "ANSWER_WITHIN_S", 0.3)
+    gateway.goes_on.clear()
+    assert await exported(gateway, tmp_path / "device.wa") == 1
+    assert gateway.away
+    told = capsys.readouterr()
+    assert "may be gone" in told.out
+    assert f"wa-gateway export --take-back {gateway.id}" in told.out
+    assert "did not answer within" in told.err
+    assert not (tmp_path / "device.wa").exists()
+    gateway.goes_on.set()
+
+
+async def test_a_gateway_that_ends_before_it_answers_may_have_let_the_device_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway = Gateway(tmp_path)
+
+    async def end(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_unix_server(end, tmp_path / control.NAME):
+        assert await exported(gateway, tmp_path / "device.wa") == 1
+    told = capsys.readouterr()
+    assert f"wa-gateway export --take-back {gateway.id}" in told.out
+    assert "ended before it answered" in told.err
+
+
+async def test_a_device_that_cannot_be_taken_back_is_told_beside_what_went_wrong(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stick").mkdir()
+    gateway.session.unlink()
+    monkeypatch.setattr(control, "ANSWER_WITHIN_S", 0.3)
+
+    async def never(_details: dict[str, Any]) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    gateway.commands["device-take-back"] = never
+    assert await exported(gateway, tmp_path / "stick" / "device.wa") == 1
+    told = capsys.readouterr()
+    assert f"wa-gateway export --take-back {gateway.id}" in told.out
+    assert "session.moved: No such file" in told.err
 
 
 async def test_a_device_of_which_there_is_an_earlier_file_stays_away(

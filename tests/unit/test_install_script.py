@@ -185,6 +185,30 @@ def test_only_root_installs(bundle: Path, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    "versions",
+    [
+        "0.9.0 0.10.0",
+        "1.0rc1 1.0",
+        "1.0a2 1.0b1",
+        "1.0rc9 1.0rc10",
+        "1.0 1.1rc1",
+        "1.0.dev1 1.0",
+        "1.0 1.0.1",
+    ],
+)
+def test_the_newest_version_is_known(versions: str) -> None:
+    older, newer = versions.split()
+    for order in ((older, newer), (newer, older)):
+        said = subprocess.run(
+            ["sh", "-c", '. "$0" && newest_of "$@"', ROOT / "packaging/upgrade.sh", *order],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert said.stdout == f"{newer}\n"
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_the_unit_may_do_little() -> None:
     said = subprocess.run(

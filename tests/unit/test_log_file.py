@@ -140,6 +140,55 @@ def test_a_disk_that_refuses_costs_lines_and_says_how_many(tmp_path: Path) -> No
     assert told[-1]["event"] == "again"
 
 
+NO_DESCRIPTORS = """
+import logging, os, sys
+from pathlib import Path
+from appliance.log_file import LogFile
+from appliance.logs import JsonLines
+
+path, keep = Path(sys.argv[1]), int(sys.argv[2])
+file = LogFile(path, 0.0001, keep)
+file.setFormatter(JsonLines())
+
+def write(*events):
+    for event in events:
+        file.emit(logging.LogRecord("appliance.test", logging.INFO, "", 0, event, None, None))
+    file.flush()
+
+write(*(f"e{number}" for number in range(5)))
+taken = []
+try:
+    while True:
+        taken.append(os.open("/dev/null", os.O_RDONLY))
+except OSError:
+    write(*(f"while_there_are_none_{number}" for number in range(9)))
+for each in taken:
+    os.close(each)
+write("again")
+file.close()
+"""
+
+
+@pytest.mark.parametrize("keep", [0, 3])
+def test_no_descriptor_for_a_new_file_costs_no_older_one(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "x.log"
+    done = subprocess.run(
+        [sys.executable, "-c", NO_DESCRIPTORS, path, str(keep)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    files = [tmp_path / f"x.log.{number}" for number in range(keep, 0, -1)]
+    assert sorted(tmp_path.iterdir()) == sorted([path, *files])
+    if keep:
+        meanwhile = [f"while_there_are_none_{number}" for number in range(9)]
+        assert events(*files, path) == ["e2", "e3", "e4", *meanwhile, "again"]
+    else:
+        assert events(path) == ["again"]
+
+
 def test_who_writes_does_not_wait_for_the_disk(tmp_path: Path) -> None:
     """The file is a pipe that nobody reads: the disk at its slowest."""
     path = tmp_path / "x.log"

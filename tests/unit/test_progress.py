@@ -2,6 +2,8 @@
 
 import io
 
+import pytest
+
 from appliance.operations.progress import Progress
 
 MIB = 1024 * 1024
@@ -40,6 +42,12 @@ def test_a_terminal_gets_one_line_a_few_times_a_second_and_its_end() -> None:
     assert states[0] == "Writing: 0 % 1.0 MiB"
     assert states[-1] == "Writing: 100 % 200.0 MiB", "less came than was thought"
     assert 2 <= len(states) < 20
+
+
+@pytest.mark.parametrize("out", [io.StringIO, Terminal])
+def test_of_what_is_over_at_once_nothing_is_told(out: type[io.StringIO]) -> None:
+    assert shown(out(), 4 * MIB, 4) == [""]
+    assert shown(out(), 9 * MIB, 9) != [""]
 
 
 def test_what_has_no_known_end_has_no_share() -> None:
