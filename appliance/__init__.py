@@ -9,7 +9,7 @@ through the engine.
     operations                            the other commands: backup, restore, doctor, user, export, logs …
     tls · certificates · reload           what changes while it serves
     data_dir · control · exchange         who holds the data, how to ask them, how it is replaced whole
-    config · logs · systemd · heap · assets · form_stream · scratch      tools
+    config · logs · systemd · heap · assets · form_stream · one_router · scratch      tools
 """
 
 __version__ = "0.1.0"

@@ -29,6 +29,7 @@ from appliance.api.system import System
 from appliance.gateway.gateway import Gateway
 from appliance.model.errors import GatewayError
 from appliance.model.told import Told
+from appliance.one_router import OneRouter
 from appliance.store.database import Database
 from appliance.tls import TlsUnusable
 
@@ -120,9 +121,9 @@ def build_app(
     return App(Frame(BelowApi(litestar, API), public_url, requests), streams)
 
 
-def _api_router(path: str, handlers: Sequence[Any]) -> Router:
+def _api_router(path: str, handlers: Sequence[Any]) -> OneRouter:
     # Bodies are bounded where they are read, because each kind of body has a bound of its own.
-    return Router(path, route_handlers=list(handlers), request_max_body_size=None)
+    return OneRouter(path, route_handlers=list(handlers), request_max_body_size=None)
 
 
 def check_port(host: str, port: int) -> None:

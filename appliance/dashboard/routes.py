@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from litestar import Router, get
+from litestar import get
 from litestar.di import Provide
 
 from appliance.assets import Assets
@@ -33,6 +33,7 @@ from appliance.dashboard.visitor import DashboardSettings, Visitor
 from appliance.gateway.gateway import Gateway
 from appliance.gateway.installation import Installation
 from appliance.model.errors import NotFound
+from appliance.one_router import OneRouter
 
 HANDLERS = [
     *login.HANDLERS,
@@ -79,11 +80,11 @@ async def nothing_here(visitor: Visitor) -> Page:
     raise NotFound("There is no such page.")
 
 
-def router(gateway: Gateway, assets: Assets, settings: DashboardSettings) -> Router:
+def router(gateway: Gateway, assets: Assets, settings: DashboardSettings) -> OneRouter:
     """Everything browsers see but the docs, ready to be mounted at the root."""
     pages = Pages(assets, partial(_needs_a_look, gateway.installation))
     door = Door(gateway, pages, settings)
-    return Router(
+    return OneRouter(
         "/",
         route_handlers=[*HANDLERS, nothing_here],
         before_request=door.check,

@@ -13,7 +13,7 @@ MAY = {
     "engine": {"engine", "model", "heap"},
     "gateway": {"gateway", "model", "store", "engine.base"},
     "api": {"api", "gateway", "store", "model", "assets", "form_stream", "engine.base"},
-    "dashboard": {"dashboard", "gateway", "store", "model", "assets", "form_stream"},
+    "dashboard": {"dashboard", "gateway", "store", "model", "assets", "form_stream", "one_router"},
 }
 ROOT = {
     "__main__",
@@ -32,7 +32,7 @@ ONLY_IN = {
     "neonize": ("engine/worker/",),
     "sqlite3": ("store/",),
     "aiosqlite": ("store/",),
-    "litestar": ("api/", "dashboard/", "server"),
+    "litestar": ("api/", "dashboard/", "server", "one_router"),
     "granian": ("server",),
     "aiohttp": ("gateway/deliver", "gateway/destinations", "gateway/media", "gateway/http_client"),
     "google": ("engine/worker/",),
