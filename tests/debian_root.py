@@ -15,13 +15,22 @@ from typing import Self
 from running import until
 
 PACKAGES = "systemd,systemd-sysv,ca-certificates"
+NEEDED = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container"}
+"""Commands, and Debian's packages that hold them."""
+
 COMMAND_S = 900.0
 BOOT_S = 120.0
 _CLONE_NEWNET = 0x40000000
 
 
 def make_pristine(folder: Path) -> Path:
-    """The root that others are copied from; it is made where it is not there yet, in a minute or two."""
+    """The root that others are copied from; it is made where it is not there yet, in a minute or two. Ends
+    the program when it cannot be."""
+    if os.geteuid() != 0:
+        sys.exit("A clean Debian can be made and booted by root only: run this with sudo.")
+    missing = [package for command, package in NEEDED.items() if shutil.which(command) is None]
+    if missing:
+        sys.exit(f"First: apt-get install -y --no-install-recommends {' '.join(missing)}")
     if not (folder / "etc/debian_version").exists():
         options = ("--variant=minbase", f"--include={PACKAGES}")
         subprocess.run(

@@ -117,9 +117,9 @@ def later_tarballs(work: Path) -> dict[str, Path]:
             )
         if version == BROKEN:
             edit(
-                checkout / "appliance/runtime.py",
-                "opening.begun(database)",
-                'raise SystemExit("broken on purpose, after migrating")',
+                checkout / "appliance/store/opening.py",
+                "        begun(database)",
+                '        raise SystemExit("broken on purpose, after migrating")',
             )
         made[version] = tarball_of(checkout)
     return made
