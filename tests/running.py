@@ -1,7 +1,9 @@
 """A real gateway in a process of its own, on a free loopback port, and an account to use it with."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,14 +21,17 @@ from appliance import control
 
 START_S = 60.0
 STOP_S = 25.0
+NOBODYS_PORTS = range(10_000, 32_000)
+"""Below those that outgoing connections get (ip(7), ip_local_port_range)."""
 PROGRAM = (sys.executable, "-m", "appliance")
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on now, and that the system gives to no connection meanwhile."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.choice(NOBODYS_PORTS)))
+            return int(probe.getsockname()[1])
 
 
 def until(what: str, check: Callable[[], Any], timeout_s: float = 15.0) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from acme_server import AcmeServer, acme_server
-from running import Running, until
+from running import Running, free_port, until
 
 DOMAIN = "wa.example.org"
 
@@ -73,7 +73,7 @@ def test_an_order_that_fails_is_told_and_not_repeated_at_once(
     giver: AcmeServer, start: Callable[..., Running], tmp_path: Path
 ) -> None:
     # Nobody answers where the giver asks.
-    gateway = start(settings=settings(giver, acme_port=giver.http_port + 1))
+    gateway = start(settings=settings(giver, acme_port=free_port()))
     until("failed order", lambda: "certificate_order_failed" in gateway.logged(), 40)
     line = next(line for line in gateway.logged().splitlines() if "certificate_order_failed" in line)
     assert DOMAIN in line
