@@ -72,7 +72,11 @@ class DebianRoot:
     def remove(self) -> None:
         """Let nothing of it stay."""
         if self._container is not None:
-            self._container.kill()
+            # Its first process takes all others along; nspawn, killed by itself, would leave them running.
+            if self._init:
+                os.kill(self._init, signal.SIGKILL)
+            else:
+                self._container.kill()
             self._container.wait(BOOT_S)
         shutil.rmtree(self.folder)
 
