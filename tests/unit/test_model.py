@@ -16,8 +16,10 @@ FORKING = """
 import os
 from appliance.model.ids import new_id
 new_id()
-os.fork()
-print(new_id()[10:], flush=True)
+child = os.fork()
+os.write(1, f"{new_id()[10:]} ".encode())
+if child:
+    os.waitpid(child, 0)
 """
 
 
