@@ -3,7 +3,6 @@
 import argparse
 import collections
 import contextlib
-import itertools
 import os
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from appliance.operations.log_lines import readable
 
 UNIT = "wa-gateway.service"
 _LOOK_S = 0.2
+_TRIES, _MOMENT_S = 20, 0.01
 
 
 def run(config: Config, options: argparse.Namespace) -> int:
@@ -53,10 +53,10 @@ def _print(lines: Iterable[str], least: str) -> int:
 
 
 def _of_file(path: Path, count: int, *, follow: bool) -> Iterator[str]:
-    file: IO[bytes] = path.open("rb")
+    file = _opened(path)
     try:
         have = collections.deque(_whole_lines(file), count)
-        yield from _earlier(path, count - len(have))
+        yield from _earlier(path, file, count - len(have))
         yield from have
         while follow:
             yield from _whole_lines(file)
@@ -70,13 +70,27 @@ def _of_file(path: Path, count: int, *, follow: bool) -> Iterator[str]:
         file.close()
 
 
-def _earlier(path: Path, count: int) -> list[str]:
-    """The last `count` lines of the files renamed before, as far as there are any."""
-    found: list[str] = []
-    number = 1
+def _opened(path: Path) -> IO[bytes]:
+    """The newest file. In the moment of a renaming none has its name. Raises OSError."""
+    for _ in range(_TRIES):
+        try:
+            return path.open("rb")
+        except FileNotFoundError:
+            if not _numbered(path, 1).exists():
+                raise
+            time.sleep(_MOMENT_S)
+    return path.open("rb")
+
+
+def _earlier(path: Path, file: IO[bytes], count: int) -> list[str]:
+    """The last `count` lines of the files before `file`, as far as there are any."""
+    ours, found, number = os.fstat(file.fileno()), list[str](), 1
     while len(found) < count and (older := _numbered(path, number)).exists():
         with older.open("rb") as opened:
-            found = [*collections.deque(_whole_lines(opened), count - len(found)), *found]
+            if os.path.samestat(os.fstat(opened.fileno()), ours):
+                found = []  # renamed just now, and what was read of others comes after it
+            else:
+                found = [*collections.deque(_whole_lines(opened), count - len(found)), *found]
         number += 1
     return found
 
@@ -93,32 +107,42 @@ def _whole_lines(file: IO[bytes]) -> Iterator[str]:
 
 
 def _newer_than(path: Path, file: IO[bytes]) -> list[IO[bytes]]:
-    """The files begun since `file` was, oldest first: it may have been renamed, more than once, and others
-    may be while they are opened here."""
+    """The files begun since `file` was, oldest first: it may have been renamed, more than once."""
+    for _ in range(_TRIES):
+        newer, is_whole = _begun_since(path, file)
+        if is_whole:
+            return newer
+        for each in newer:
+            each.close()
+        time.sleep(_MOMENT_S)
+    # It was deleted, or moved to another name: what stands there now is what there is.
+    with contextlib.suppress(FileNotFoundError):
+        return [_opened(path)]
+    return []
+
+
+def _begun_since(path: Path, file: IO[bytes]) -> tuple[list[IO[bytes]], bool]:
+    """The files up to `file`, and whether it was found: they may be renamed while they are opened here."""
     ours = os.fstat(file.fileno())
     newer: list[IO[bytes]] = []
-    missing = 0
-    for number in itertools.count():
+    number = missing = 0
+    # One may be missing because it is being renamed just now.
+    while missing < 2:
         try:
             opened = _numbered(path, number).open("rb")
         except FileNotFoundError:
             missing += 1
-            if missing > 1:
-                break
-            continue  # the one that is being renamed just now, perhaps
-        missing = 0
-        found = os.fstat(opened.fileno())
-        if os.path.samestat(found, ours):
-            opened.close()
-            return newer
-        if newer and os.path.samestat(found, os.fstat(newer[0].fileno())):
-            opened.close()  # that was just renamed
-            continue
-        newer.insert(0, opened)
-    # It was deleted, or moved to another name: what stands there now is what there is.
-    for each in newer[:-1]:
-        each.close()
-    return newer[-1:]
+        else:
+            missing, found = 0, os.fstat(opened.fileno())
+            if os.path.samestat(found, ours):
+                opened.close()
+                return newer, True
+            if newer and os.path.samestat(found, os.fstat(newer[0].fileno())):
+                opened.close()  # that was just renamed
+            else:
+                newer.insert(0, opened)
+        number += 1
+    return newer, False
 
 
 def _numbered(path: Path, number: int) -> Path:
