@@ -35,8 +35,8 @@ _PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA busy_timeout = 10000",
     "PRAGMA journal_size_limit = 8388608",
-    # Pages that are changed again and again are written to the file once in 12 MiB of log, not in 4.
-    "PRAGMA wal_autocheckpoint = 3000",
+    # Pages that are changed again and again are written to the file once in 8 MiB of log, not in 4.
+    "PRAGMA wal_autocheckpoint = 2000",
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
 )
