@@ -42,6 +42,10 @@ class LastTry(msgspec.Struct, frozen=True):
     at: float
     failures: int
 
+    def is_of(self, settings: TlsSettings) -> bool:
+        """Whether it was for what these settings order."""
+        return (self.domains, self.directory) == (settings.acme_domains, settings.acme_directory)
+
 
 class Certificates:
     """`pem` is what to serve with after `prepare`: the key, not sealed, and the certificate with its chain.
@@ -184,8 +188,7 @@ class Certificates:
             last = self._tried or msgspec.json.decode((self._folder / LAST_TRY).read_bytes(), type=LastTry)
         except (OSError, msgspec.DecodeError):
             return None
-        same = (last.domains, last.directory) == (self._settings.acme_domains, self._settings.acme_directory)
-        return last if same else None
+        return last if last.is_of(self._settings) else None
 
     def _note_try(self, failures: int) -> None:
         """On disk, so that a gateway which is started again and again does not order as often; and in memory,

@@ -73,11 +73,7 @@ def _order_problem(patient: Patient, note: Path) -> str | None:
         last = msgspec.json.decode(note.read_bytes(), type=LastTry)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    settings = patient.config.tls
-    if not last.failures or (last.domains, last.directory) != (
-        settings.acme_domains,
-        settings.acme_directory,
-    ):
+    if not last.failures or not last.is_of(patient.config.tls):
         return None
     at = datetime.datetime.fromtimestamp(last.at, datetime.UTC)
     return f"on {at:%Y-%m-%d}, in a row: {last.failures}."
