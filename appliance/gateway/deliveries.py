@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import Iterator
 from itertools import chain
 
 import aiohttp
@@ -124,10 +125,7 @@ class DeliveryWorker:
 
     def under_way(self, endpoint_id: str) -> list[int]:
         """Row numbers of what is being posted to the endpoint, or was and is not yet recorded."""
-        flying = [each.no for each in self._flying.values() if each.endpoint_id == endpoint_id]
-        return flying + [
-            done.attempt.delivery_no for done in self._records.unwritten() if done.endpoint_id == endpoint_id
-        ]
+        return [no for where, no in self._under_way() if where == endpoint_id]
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """End: POSTs in flight may finish within `grace_s`, the others are cut off; returns when all results
@@ -203,12 +201,18 @@ class DeliveryWorker:
     def _taken(self) -> dict[str, list[int]]:
         """Row numbers, by endpoint, of what is being worked on, from its claim to the commit of its
         result."""
+        claimed = ((delivery.endpoint_id, delivery.no) for delivery in self._plan.waiting())
         taken: dict[str, list[int]] = {}
-        for delivery in (*self._flying.values(), *self._plan.waiting()):
-            taken.setdefault(delivery.endpoint_id, []).append(delivery.no)
-        for done in self._records.unwritten():
-            taken.setdefault(done.endpoint_id, []).append(done.attempt.delivery_no)
+        for endpoint_id, no in chain(claimed, self._under_way()):
+            taken.setdefault(endpoint_id, []).append(no)
         return taken
+
+    def _under_way(self) -> Iterator[tuple[str, int]]:
+        """Endpoint and row number of what is being posted, or was and is not yet recorded."""
+        for delivery in self._flying.values():
+            yield delivery.endpoint_id, delivery.no
+        for done in self._records.unwritten():
+            yield done.endpoint_id, done.attempt.delivery_no
 
     async def _catch_up(self, endpoint_id: str) -> None:
         """Make the next part of a backlog due; turn after turn, so that no transaction is long."""
