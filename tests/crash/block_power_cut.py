@@ -121,12 +121,12 @@ def cut(
     *,
     heeds_flushes: bool = True,
 ) -> None:
-    """Cut the power at that many random moments. With `heeds_flushes` False the disk only says that it has
-    flushed, from the beginning of the traffic on."""
+    """Cut the power at that many moments, every second one right after something was told. With
+    `heeds_flushes` False the disk only says that it has flushed, from the beginning of the traffic on."""
     chance, ledger, disk = random.Random(seed), recording.ledger, _Platter()
     steps = iter(recording.steps)
     ahead = next(steps, None)
-    moments = sorted(chance.randint(ledger.begins, recording.ends) for _ in range(points))
+    moments = sorted(power_cut.points(ledger, recording.ends, points, chance))
     for number, moment in enumerate(moments):
         while ahead is not None and _us(ahead.at) <= moment:
             disk.play(ahead, heeds_flush=heeds_flushes or _us(ahead.at) < ledger.begins)

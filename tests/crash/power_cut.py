@@ -5,13 +5,14 @@ python tests/crash/power_cut.py [cuts, default 10000] [seed] [full | normal | ly
 
 import asyncio
 import collections
+import itertools
 import random
 import shutil
 import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,8 @@ from appliance.model.errors import GatewayError
 ROUNDS = 120
 CUTS_PER_TAPE = 500
 MEMORY = Path("/dev/shm")
+UNSYNCED = ("synchronous = NORMAL", "wal_autocheckpoint = 1000")
+"""Pragmas without which nothing told would be safe: the log is synced only before it is copied back."""
 UNUSABLE = (aftermath.Damaged, sqlite3.Error, GatewayError, msgspec.DecodeError)
 """What a database may answer that does not hold what was written."""
 
@@ -71,17 +74,35 @@ def record(seed: int, rounds: int = ROUNDS, pragmas: Sequence[str] = ()) -> Reco
 
 
 def cut(recording: Recording, cuts: int, seed: int, outcome: Outcome, *, heeds_syncs: bool = True) -> None:
-    """Cut the power at that many random points of the tape, each time with another remainder."""
+    """Cut the power at that many points of the tape, each time with another remainder: at any point, and as
+    often right after something was told."""
     chance = random.Random(seed)
     ledger, end = recording.ledger, recording.tape.position
     disk = Disk(recording.tape.steps, heeds_syncs=heeds_syncs)
     disk.play(ledger.begins)
     disk.settle()
     with tempfile.TemporaryDirectory(dir=_fast()) as folder:
-        for position in sorted(chance.randint(ledger.begins, end) for _ in range(cuts)):
+        for position in sorted(points(ledger, end, cuts, chance)):
             disk.play(position)
             _restore(Path(folder), disk, chance)
             count(outcome, position, _faults(Path(folder), ledger, position))
+
+
+def points(ledger: Ledger, end: int, count: int, chance: random.Random) -> Iterator[int]:
+    """That many points to cut at, up to `end`. Every second one is where something had just been told, each
+    kind of it in its turn: a missing sync shows nowhere sooner."""
+    kinds: list[list[int]] = [
+        [entry.position for entry in ledger.sends],
+        [entry.position for entry in ledger.taken],
+        [entry.position for entry in ledger.stored],
+        [entry.position for entry in ledger.posted],
+    ]
+    told = itertools.cycle([positions for positions in kinds if positions])
+    for number in range(count):
+        if number % 2:
+            yield chance.choice(next(told))
+        else:
+            yield chance.randint(ledger.begins, end)
 
 
 def run(cuts: int, seed: int, *, pragmas: Sequence[str] = (), heeds_syncs: bool = True) -> Outcome:
@@ -128,7 +149,7 @@ def _fast() -> str | None:
 
 MODES: dict[str, tuple[Sequence[str], bool]] = {
     "full": ((), True),
-    "normal": (("synchronous = NORMAL",), True),
+    "normal": (UNSYNCED, True),
     "lying": ((), False),
 }
 

@@ -1,5 +1,6 @@
 """R3, short: nothing that was told is taken back by a power cut; the rig notices when a sync is missing."""
 
+import collections
 import random
 
 import pytest
@@ -27,11 +28,17 @@ def test_a_power_cut_takes_back_nothing_that_was_told() -> None:
 
 
 def test_without_a_sync_at_each_commit_told_rows_are_lost() -> None:
-    outcome = power_cut.run(50, seed=1, pragmas=["synchronous = NORMAL"])
-    print("\n".join(outcome.lines()))
-    assert outcome.faults["accepted message lost"] > 0
-    assert outcome.faults["acknowledged event lost"] > 0
-    assert outcome.faults["integrity"] == 0
+    """One recording may hold no moment at which much is told and little synced: a few do."""
+    faults: collections.Counter[str] = collections.Counter()
+    for seed in range(8):
+        outcome = power_cut.run(50, seed, pragmas=power_cut.UNSYNCED)
+        print("\n".join(outcome.lines()))
+        faults += outcome.faults
+        if faults["accepted message lost"] and faults["acknowledged event lost"]:
+            break
+    assert faults["accepted message lost"] > 0
+    assert faults["acknowledged event lost"] > 0
+    assert faults["integrity"] == 0
 
 
 def test_on_a_disk_that_only_says_it_has_synced_the_database_is_lost() -> None:
