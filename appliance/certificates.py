@@ -112,7 +112,8 @@ class Certificates:
             self._wake.clear()
             wait_s = self._due_at() - self._now() if self._settings.is_ordered else LOOK_EVERY_S
             try:
-                await asyncio.wait_for(self._wake.wait(), min(max(wait_s, 1.0), LOOK_EVERY_S))
+                async with asyncio.timeout(min(max(wait_s, 1.0), LOOK_EVERY_S)):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 

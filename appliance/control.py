@@ -52,7 +52,8 @@ class ControlSocket:
         # Said also when the command raises what nobody expected, which asyncio then logs.
         answer: dict[str, Any] = {"error": "The running gateway could not do it: its log says why."}
         try:
-            line = await asyncio.wait_for(reader.readline(), ANSWER_WITHIN_S)
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                line = await reader.readline()
             if line.endswith(b"\n"):
                 answer = await self._carry_out(json.loads(line))
         finally:

@@ -237,7 +237,8 @@ class Life:
         """Tell systemd that we live, but only while the writer answers; a disk that refuses is an answer."""
         while True:
             with contextlib.suppress(GatewayError):
-                await asyncio.wait_for(self._house.db.transaction(lambda _tx: None), WATCHDOG_PROBE_S)
+                async with asyncio.timeout(WATCHDOG_PROBE_S):
+                    await self._house.db.transaction(lambda _tx: None)
             systemd.notify("WATCHDOG=1")
             await asyncio.sleep(every_s)
 
@@ -257,7 +258,8 @@ class Life:
 async def _within(seconds: float, work: Coroutine[Any, Any, None], what: str) -> None:
     """Do the work, or give up on it: stopping must end."""
     try:
-        await asyncio.wait_for(work, seconds)
+        async with asyncio.timeout(seconds):
+            await work
     except TimeoutError:
         log.warning("stop_cut_short", extra={"what": what, "after_s": seconds})
 

@@ -74,7 +74,8 @@ class Readiness:
         if not self.sessions_started():
             return "The stored sessions are being started, or the gateway is stopping."
         try:
-            await asyncio.wait_for(self._db.transaction(lambda _tx: None), STORE_PROBE_S)
+            async with asyncio.timeout(STORE_PROBE_S):
+                await self._db.transaction(lambda _tx: None)
         except (GatewayError, TimeoutError):
             return "The store takes no changes now."
         return None

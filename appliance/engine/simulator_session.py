@@ -229,7 +229,8 @@ class PretendSession:
     async def _take(self, seconds: float) -> None:
         """WhatsApp takes its time; a session that ends meanwhile cannot tell what became of the message."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
         if not self._online:
             raise EngineError("engine_timeout", "the connection ended while sending", unknown_outcome=True)
 

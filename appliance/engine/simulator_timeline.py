@@ -61,7 +61,8 @@ class Timeline:
         teller, self._teller = self._teller, None
         if teller is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), _END_S)
+                async with asyncio.timeout(_END_S):
+                    await self._idle.wait()
             teller.cancel()
             await asyncio.wait([teller])
         self._make_room()
@@ -107,7 +108,8 @@ class Timeline:
         self._due.put_nowait(_Due(happening, lambda applied: _settle(done, applied), network))
         self._make_room()
         try:
-            return await asyncio.wait_for(done, COMMIT_DEADLINE_S) or Applied()
+            async with asyncio.timeout(COMMIT_DEADLINE_S):
+                return await done or Applied()
         except TimeoutError:
             raise EngineError("engine_timeout", "the event was not committed in time") from None
 

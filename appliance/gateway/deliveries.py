@@ -147,7 +147,8 @@ class DeliveryWorker:
         # Reading what waits takes longer the more endpoints there are: at most half the time goes there.
         await asyncio.sleep(min(loop.time() - began, BREATH_MOST_S))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.wakeup.wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await self.wakeup.wait()
 
     async def _serve(self) -> float:
         """Claim what is due and start what fits; returns the seconds until something else is due."""

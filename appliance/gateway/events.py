@@ -106,7 +106,8 @@ class EventLog:
     async def wait(self, waiter: asyncio.Event, timeout_s: float) -> bool:
         """Wait for a wake; False when `timeout_s` passed without one."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(waiter.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await waiter.wait()
         return waiter.is_set()
 
     async def page(

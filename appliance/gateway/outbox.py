@@ -159,7 +159,8 @@ class Outbox:
             return message
         if seconds > 0:
             with contextlib.suppress(TimeoutError):
-                return await asyncio.wait_for(asyncio.shield(self._drains.end_of(message.id)), seconds)
+                async with asyncio.timeout(seconds):
+                    return await asyncio.shield(self._drains.end_of(message.id))
         return await self._reader.one(messages.by_id(account.id, message.id)) or message
 
     async def rehearse(self, device: Device, draft: Draft) -> Rehearsal:

@@ -33,7 +33,8 @@ class Removal:
             with contextlib.suppress(StorageFull, StoreError):
                 await self.purge()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hint.wait(), LOOK_EVERY_S)
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._hint.wait()
 
     async def purge(self) -> int:
         """Delete all that is hidden; returns how many rows went."""

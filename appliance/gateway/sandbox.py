@@ -210,7 +210,8 @@ class Sandbox:
         if (no := await self._reader.one(query)) is not None:
             return no  # it was told between the first look and the expectation
         with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(asyncio.shield(expected), TOLD_DEADLINE_S)
+            async with asyncio.timeout(TOLD_DEADLINE_S):
+                return await asyncio.shield(expected)
         return None
 
     async def _named(self, device: Device, any_id: str | None, field: str) -> Quoted | None:

@@ -76,6 +76,12 @@ class Shop:
         return self.house.gateway.outbox.waiting(self.device.id)
 
     @property
+    def is_idle(self) -> bool:
+        """The device's place to send from is free, and nobody was told to look."""
+        drains = self.house.drains
+        return not drains._running and drains._kicks.empty()
+
+    @property
     def tokens_taken(self) -> int:
         rate = self.house.gateway.limits.state(self.device.id)
         return rate.limit - rate.remaining - 1
@@ -117,8 +123,9 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
         await eventually(lambda: gateway.devices.current_qr(device.id))
         await gateway.sandbox.scan(account.id, device.id)
         made = Shop(house, account, device)
-        # The drain looks for what waits as soon as the device is connected: with this one it has done so.
+        # The drain looks for what waits when the device is connected, and once more after what was sent.
         await made.sent((await made.accept("before all", at_once=False)).message)
+        await eventually(lambda: made.is_idle)
         yield made
 
 

@@ -272,6 +272,16 @@ async def test_a_new_worker_takes_up_what_a_killed_one_had_under_way(tmp_path: P
         assert [got.event_no for got in receiver.received][1:] == numbers
 
 
+async def test_a_worker_that_is_woken_and_cancelled_at_the_same_moment_ends(rig: Rig) -> None:
+    assert rig.running is not None
+    await eventually(lambda: rig.worker.wakeup._waiters)
+    rig.worker.wake()
+    rig.running.cancel()
+    await asyncio.wait([rig.running], timeout=5)
+    assert rig.running.cancelled()
+    rig.running = None
+
+
 async def test_stop_lets_what_is_in_flight_finish_and_the_rest_wait(rig: Rig, receiver: Receiver) -> None:
     answers = asyncio.Event()
     receiver.script = answering(answers)
