@@ -1,6 +1,7 @@
 """Holds the process to the memory that it needs: the allocator gives back what is free, and after the start
 the program's own files are mapped only where they are used."""
 
+import contextlib
 import ctypes
 import gc
 import re
@@ -28,6 +29,14 @@ def hold() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, BIG)
         mallopt(_M_ARENA_MAX, 1)
+
+
+def give_way() -> None:
+    """Should memory run out, let the kernel end this process before those that did not say so
+    (proc_pid_oom_score_adj(5)): a worker's device is back in a moment, without main there is nothing."""
+    place = Path("/proc/self/oom_score_adj")
+    with contextlib.suppress(OSError, ValueError):
+        place.write_text(str(min(1000, int(place.read_text("ascii")) + 500)), "ascii")
 
 
 Span = tuple[int, int]

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Sequence
 
 from appliance import heap
-from appliance.engine.worker.main import ignore_signals, run
+from appliance.engine.worker.main import prepare, run
 
 PID = struct.Struct("=i")
 
@@ -25,7 +25,7 @@ def fork_server_main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="fork-server")
     parser.add_argument("--fd", type=int, required=True)
     control = socket.socket(fileno=parser.parse_args(argv).fd)
-    ignore_signals()
+    prepare()
     gc.collect()
     heap.settle(heap.loaded())
     control.send(PID.pack(os.getpid()))

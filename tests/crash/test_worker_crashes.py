@@ -69,6 +69,17 @@ async def test_a_killed_fork_server_is_replaced(tmp_path: Path) -> None:
         assert launcher.pid not in {None, first}
 
 
+async def test_when_memory_runs_out_a_worker_goes_before_main(tmp_path: Path) -> None:
+    def told_kernel(pid: int | None) -> int:
+        return int(Path(f"/proc/{pid or 'self'}/oom_score_adj").read_text("ascii"))
+
+    launcher = ForkServerLauncher()
+    async with bench(tmp_path, launcher) as b:
+        session = await b.link("a", ANN)
+        wanted = min(1000, told_kernel(None) + 500)
+        assert [told_kernel(pid_of(session)), told_kernel(launcher.pid)] == [wanted, wanted]
+
+
 async def test_workers_ignore_what_the_service_manager_sends_to_everybody(tmp_path: Path) -> None:
     async with bench(tmp_path) as b:
         a, other = await two(b)

@@ -243,6 +243,12 @@ def both_ways(net: LoopbackServer, account: Account, device_id: str, hook: Hook,
     assert hook.text(f"from {mark}")["remoteJid"] == f"{THEIRS}@s.whatsapp.net"
 
 
+def goes_before(pid: int, other: int) -> bool:
+    """Whether the kernel would rather end that process, should memory run out."""
+    mine, others = (int(Path(f"/proc/{each}/oom_score_adj").read_text()) for each in (pid, other))
+    return mine > others
+
+
 def test_the_real_road_over_a_kill_and_a_restart(
     net: LoopbackServer, begin: Callable[..., Running], hook: Hook, executable: Path
 ) -> None:
@@ -253,6 +259,7 @@ def test_the_real_road_over_a_kill_and_a_restart(
     helpers = descendants(gateway.process.pid)
     assert [program(pid) for pid in helpers] == [executable] * 2
     assert all("fork-server" in arguments(pid) for pid in helpers), "the worker was not forked"
+    assert all(goes_before(pid, gateway.process.pid) for pid in helpers)
     both_ways(net, account, device_id, hook, "first")
 
     gateway.kill(group=False)

@@ -32,12 +32,15 @@ def worker_main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="session-worker")
     parser.add_argument("--fd", type=int, required=True)
     fd = parser.parse_args(argv).fd
-    ignore_signals()
+    prepare()
     run(socket.socket(fileno=fd))
     return 0
 
 
-def ignore_signals() -> None:
+def prepare() -> None:
+    """To be called first in every process of sessions."""
+    heap.hold()
+    heap.give_way()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
