@@ -91,14 +91,14 @@ class Certificates:
 
     def state(self) -> CertificateState:
         """How the certificate stands that is served with now."""
-        expires_at = x509.load_pem_x509_certificate(self.pem).not_valid_after_utc.timestamp()
+        leaf = x509.load_pem_x509_certificate(self.pem)
         source: Source = "ordered" if self._settings.is_ordered else "files"
         if self._pair.certificate == self._folder / STAND_IN:
             source = "stand_in"
         return CertificateState(
             source=source,
-            expires_at=int(expires_at * 1000),
-            ends_soon=expires_at - self._now() < ENDS_SOON_S,
+            expires_at=int(leaf.not_valid_after_utc.timestamp() * 1000),
+            ends_soon=ends_soon(leaf, self._now()),
             problem=self._problem,
         )
 
@@ -197,6 +197,14 @@ class Certificates:
         settings = self._settings
         self._tried = LastTry(settings.acme_domains, settings.acme_directory, self._now(), failures)
         write_secret(self._folder / LAST_TRY, msgspec.json.encode(self._tried))
+
+
+def ends_soon(certificate: x509.Certificate, now: float) -> bool:
+    """Whether its renewal has failed for so long that somebody should look: five days before its end, or the
+    last sixth of its life if that is less."""
+    ends = certificate.not_valid_after_utc.timestamp()
+    life = ends - certificate.not_valid_before_utc.timestamp()
+    return ends - now < min(ENDS_SOON_S, life / 6)
 
 
 def renew_at(certificate: x509.Certificate) -> float:

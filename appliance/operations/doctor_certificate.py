@@ -8,11 +8,10 @@ import msgspec
 from cryptography import x509
 
 from appliance import tls
-from appliance.certificates import ENDS_SOON_S, LAST_TRY, ORDERED, LastTry
+from appliance.certificates import LAST_TRY, ORDERED, LastTry, ends_soon
 from appliance.operations.findings import Finding, Patient, bad, doubtful, good
 
 EXPIRES_SOON = datetime.timedelta(days=14)
-ORDERED_EXPIRES_SOON = datetime.timedelta(seconds=ENDS_SOON_S)
 _RENEW = "Renew it, then reload."
 _ORDER = (
     "The domain must lead to this machine, and port 80 be reachable from the internet; the log says why: "
@@ -34,13 +33,15 @@ def _named(patient: Patient) -> Finding:
         tls.check(pair)
     except tls.TlsUnusable as error:
         return bad("tls", str(error), "Name a certificate with its chain, and the key that fits it.")
-    return _ending(_end_of(pair.certificate), patient.now_ms, EXPIRES_SOON, _RENEW)
+    leaf, now = _leaf(pair.certificate), _now(patient)
+    return _ending(leaf, now, _RENEW, soon=leaf.not_valid_after_utc - now < EXPIRES_SOON)
 
 
 def _ordered(patient: Patient) -> Iterator[Finding]:
     folder = patient.config.data / "tls"
     try:
-        yield _ending(_end_of(folder / ORDERED), patient.now_ms, ORDERED_EXPIRES_SOON, _ORDER)
+        leaf, now = _leaf(folder / ORDERED), _now(patient)
+        yield _ending(leaf, now, _ORDER, soon=ends_soon(leaf, now.timestamp()))
     except (FileNotFoundError, ValueError):
         text = f"The certificate for {', '.join(patient.config.tls.acme_domains)} has not come yet"
         if patient.is_running:
@@ -51,17 +52,21 @@ def _ordered(patient: Patient) -> Iterator[Finding]:
         yield doubtful("tls_order", f"The last order of the certificate failed: {problem}", _ORDER)
 
 
-def _ending(ends: datetime.datetime, now_ms: int, soon: datetime.timedelta, advice: str) -> Finding:
-    left = ends - datetime.datetime.fromtimestamp(now_ms / 1000, datetime.UTC)
-    text = f"The certificate is good until {ends:%Y-%m-%d}."
-    if left < datetime.timedelta():
+def _ending(leaf: x509.Certificate, now: datetime.datetime, advice: str, *, soon: bool) -> Finding:
+    ends = leaf.not_valid_after_utc
+    if ends < now:
         return bad("tls", f"The certificate has expired on {ends:%Y-%m-%d}.", advice)
-    return doubtful("tls", text, advice) if left < soon else good("tls", text)
+    text = f"The certificate is good until {ends:%Y-%m-%d}."
+    return doubtful("tls", text, advice) if soon else good("tls", text)
 
 
-def _end_of(path: Path) -> datetime.datetime:
+def _leaf(path: Path) -> x509.Certificate:
     """Raises OSError, ValueError."""
-    return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def _now(patient: Patient) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(patient.now_ms / 1000, datetime.UTC)
 
 
 def _order_problem(patient: Patient, note: Path) -> str | None:

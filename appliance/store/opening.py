@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.model.told import Told
+from appliance.model.told import Told, refused_by_system
 from appliance.store import last_stop
 from appliance.store.backup import read_only, stored
 from appliance.store.ballast import give_up_when_full
@@ -97,10 +97,14 @@ def begun(database: Path) -> None:
 
 
 def ended(database: Path) -> None:
-    """The database was closed. The stop is clean if nothing is left in the log. Raises OSError."""
+    """The database was closed. The stop is clean if nothing is left in the log, and if the disk takes a note
+    of it; otherwise the next start checks the database."""
     log_file = _log_file(database)
-    if not log_file.exists() or log_file.stat().st_size == 0:
-        last_stop.clean(database)
+    try:
+        if not log_file.exists() or log_file.stat().st_size == 0:
+            last_stop.clean(database)
+    except OSError as error:
+        log.warning("stop_not_noted", extra={"error": refused_by_system(error, database.parent)})
 
 
 def damage_of(database: Path, *, whole: bool) -> str | None:

@@ -85,6 +85,16 @@ def aside(path: Path) -> list[Path]:
     return sorted(p for p in path.parent.glob("gateway.db.corrupt-*Z"))
 
 
+def test_a_stop_that_the_disk_takes_no_note_of_counts_as_unclean(
+    database: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opening.begun(database)
+    database.with_name("gateway.db.last-stop.new").mkdir()
+    opening.ended(database)
+    assert "stop_not_noted" in caplog.text
+    assert last_stop.of(database) is LastStop.UNCLEAN
+
+
 def test_a_clean_stop_is_known_and_counts_once(database: Path) -> None:
     assert opening.prepare(database, SETTINGS).last_stop is LastStop.CLEAN
     opening.begun(database)

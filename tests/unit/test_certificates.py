@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pairs import pair
 
 from appliance.certificate_orders import Job, OrderFailed
-from appliance.certificates import Certificates, readable, renew_at, wait_s
+from appliance.certificates import Certificates, ends_soon, readable, renew_at, wait_s
 from appliance.tls import Pair, TlsSettings, TlsUnusable
 
 DAY_S = 86_400
@@ -180,6 +180,15 @@ def test_not_all_renew_at_the_same_moment(tmp_path: Path) -> None:
         shares.add(round((renew_at(certificate) - begins) / (90 * DAY_S), 4))
     assert len(shares) > 4
     assert 2 / 3 - 1 / 24 <= min(shares) <= max(shares) <= 2 / 3
+
+
+@pytest.mark.parametrize(("days", "warned_for_days"), [(90, 5), (47, 5), (6, 1)])
+def test_a_certificate_ends_soon_by_its_whole_life(tmp_path: Path, days: int, warned_for_days: int) -> None:
+    certificate = x509.load_pem_x509_certificate(pair(tmp_path, days=days)[0].read_bytes())
+    ends = certificate.not_valid_after_utc.timestamp()
+    assert not ends_soon(certificate, ends - (warned_for_days + 0.1) * DAY_S)
+    assert ends_soon(certificate, ends - (warned_for_days - 0.1) * DAY_S)
+    assert not ends_soon(certificate, renew_at(certificate))
 
 
 async def test_files_that_were_replaced_are_served_and_bad_ones_are_not(
