@@ -48,6 +48,8 @@ def main(arguments: list[str]) -> int:
         from appliance.operations.certificate_order import main as order_main
 
         return order_main()
+    if arguments == ["--version"]:  # what most programs understand
+        arguments = ["version"]
     options = parser(os.environ.pop(CONFIG_VARIABLE, None)).parse_args(arguments)
     run: Run = options.run
     return run(options) if options.command == "serve" else _ended_well(run, options)

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from running import PROGRAM, until
 
-from appliance import cli
+from appliance import __version__, cli
 from appliance.config import load
 from appliance.operations.archive import ArchiveWriter
 from appliance.operations.contents import Note
@@ -124,7 +124,13 @@ def ran(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **more)
 
 
-@pytest.mark.parametrize("words", [["version"], ["check-config"]])
+@pytest.mark.parametrize("words", [["version"], ["--version"]])
+def test_it_says_its_version(words: list[str]) -> None:
+    ended = ran(*words, stdout=subprocess.PIPE)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"wa-gateway {__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", [["version"], ["--version"], ["check-config"]])
 def test_an_output_that_cannot_be_written_is_told(words: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         ended = ran(*words, stdout=full)
