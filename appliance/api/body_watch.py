@@ -1,5 +1,5 @@
 """Gives up on bodies that stall or trickle: Granian bounds only the wait for headers, so that a slow
-sender would hold its connection for ever."""
+sender would hold its connection for ever. And reads what an answer came before."""
 
 import asyncio
 from typing import Any, cast
@@ -13,6 +13,8 @@ FIRST_S = 20.0
 """How long a body may take, apart from what its size allows it."""
 SLOWEST_BYTES_PER_S = 16 * 1024
 LOOK_EVERY_S = 1.0
+REST_BYTES, REST_S = 64 * 1024, 1.0
+"""Of a body that nobody wanted, so much is read, and waited for so long."""
 AT_ONCE = 32
 SOON_S = 0.02
 """Refusing a body costs a whole answer: should thousands stall together, others get their turn between."""
@@ -86,6 +88,25 @@ class BodyWatch:
             self._watches.ended(self)
         self._count(message)
         return message
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the body's end was seen, or given up on."""
+        return self._done
+
+    async def read_rest(self) -> bool:
+        """Before an answer: read what is left of the body, if that is little and comes soon. False when it
+        did not: the connection cannot be used again, and has to say so."""
+        left = REST_BYTES
+        try:
+            async with asyncio.timeout(REST_S):
+                while not self._done and left > 0:
+                    message = cast("HTTPReceiveMessage", await self._receive())
+                    self._count(message)
+                    left -= len(message["body"]) if message["type"] == "http.request" else 0
+        except TimeoutError:
+            return False
+        return self._done
 
     def is_late(self, now: float) -> bool:
         """Whether the wait has lasted too long."""

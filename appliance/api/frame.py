@@ -9,8 +9,13 @@ from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from appliance.api.body_watch import BodyWatches
+from appliance.api.body_watch import BodyWatch, BodyWatches
 from appliance.api.request_figures import RequestFigures
+
+_OF_BODY = {b"content-length", b"transfer-encoding"}
+_LAST_ANSWER = (b"connection", b"close")
+"""Said when a body was not read to its end: the server closes the connection then, and a proxy that is not
+told sends its next request on it, and answers 502."""
 
 
 class Frame:
@@ -40,10 +45,13 @@ class Frame:
         }
         scope["state"] = state
         stamp = (b"x-request-id", request_id.encode())
+        body = self._watches.of(receive)
 
         async def send_stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [*message["headers"], stamp, *state["headers"]]
+                if await _is_unread(scope, body):
+                    headers.append(_LAST_ANSWER)
                 if (rate_headers := state["rate_headers"]) is not None:
                     headers += rate_headers()
                 message["headers"] = headers
@@ -51,7 +59,16 @@ class Frame:
                 self._figures.note(scope["path"], message["status"], seconds, state["refusal"])
             await send(message)
 
-        await self._app(scope, cast("Receive", self._watches.of(receive)), send_stamped)
+        await self._app(scope, cast("Receive", body), send_stamped)
+
+
+async def _is_unread(scope: Scope, body: BodyWatch) -> bool:
+    """Whether the request has a body of which some is still to come, also after a short wait."""
+    if body.is_read or not any(name in _OF_BODY and value != b"0" for name, value in scope["headers"]):
+        return False
+    # A sender that waits to be asked for its body is not asked for nothing.
+    is_waiting = any(name == b"expect" for name, _ in scope["headers"])
+    return is_waiting or not await body.read_rest()
 
 
 def own_url(scope: Scope) -> str:

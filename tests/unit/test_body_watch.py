@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from appliance.api.body_watch import BodyWatches
+from appliance.api.body_watch import REST_BYTES, BodyWatches
 from appliance.api.problems import RequestTimeout
 
 
@@ -70,3 +70,27 @@ async def test_somebody_elses_cancellation_stays_one() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_the_rest_of_a_body_is_read_if_it_is_little_and_comes_soon() -> None:
+    sender = Sender()
+    watch = BodyWatches().of(sender.receive)
+    sender.send(b"half", more=True)
+    sender.send(b"all", more=False)
+    assert await watch.read_rest()
+    assert watch.is_read
+
+
+async def test_a_large_rest_is_left() -> None:
+    sender = Sender()
+    watch = BodyWatches().of(sender.receive)
+    for _ in range(3):
+        sender.send(bytes(REST_BYTES // 2), more=True)
+    assert not await watch.read_rest()
+    assert sender.queue.qsize() == 1
+
+
+async def test_a_rest_that_does_not_come_is_waited_for_a_moment() -> None:
+    watch = BodyWatches().of(Sender().receive)
+    assert not await watch.read_rest()
+    assert not watch.is_read
