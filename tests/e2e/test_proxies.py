@@ -15,6 +15,8 @@ from pairs import HERE, pair
 from running import Account, Running, free_port, until
 from sse import following
 
+from appliance.server import HEADER_TIMEOUT_MS
+
 PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 NAME = "wa.example.org"
 SOON_S = 2.0
@@ -93,6 +95,13 @@ def proxied(
         finally:
             process.terminate()
             process.wait(20)
+
+
+@pytest.mark.parametrize("name", ["nginx.conf", "Caddyfile"])
+def test_idle_connections_end_at_the_proxy_first(name: str) -> None:
+    shipped = re.search(r"keepalive(?:_timeout)? (\d+)s", (PACKAGING / name).read_text())
+    assert shipped is not None
+    assert int(shipped[1]) * 1000 < HEADER_TIMEOUT_MS
 
 
 def test_forms_streams_and_large_files(proxied: tuple[Running, httpx.Client]) -> None:
