@@ -166,7 +166,7 @@ def test_a_key_may_be_sealed_with_a_password_from_a_file(
 
 
 def test_a_certificate_that_ends_soon_is_told(tmp_path: Path, start: Callable[..., Running]) -> None:
-    certificate, key = pair(tmp_path / "tls", days=4)
+    certificate, key = pair(tmp_path / "tls", days=90, age_days=86)
     gateway = start(settings={"tls.certificate": str(certificate), "tls.key": str(key)})
     told = httpx.get(f"{gateway.url}/healthz", verify=trusting(certificate)).json()
     assert told["status"] == "degraded"
