@@ -31,12 +31,17 @@ def settings(giver: AcmeServer, **more: Any) -> dict[str, Any]:
     } | {f"tls.{name}": value for name, value in more.items()}
 
 
+def browsing(trust: ssl.SSLContext | bool) -> httpx.Client:
+    """While a certificate is swapped a new connection may be cut, or get the old one: it is tried again."""
+    return httpx.Client(transport=httpx.HTTPTransport(verify=trust, retries=3))
+
+
 def health(gateway: Running) -> Any:
-    return httpx.get(f"{gateway.url}/healthz", verify=False).json()
+    with browsing(trust=False) as client:
+        return client.get(f"{gateway.url}/healthz").json()
 
 
 def served_as(gateway: Running) -> str:
-    """Asked while the certificate is swapped, too: then a connection may be cut."""
     try:
         return str(health(gateway)["certificate"]["source"])
     except httpx.TransportError:
@@ -48,7 +53,7 @@ def test_a_certificate_is_ordered_served_and_kept(giver: AcmeServer, start: Call
     until("ordered certificate", lambda: served_as(gateway) == "ordered", 40)
     assert health(gateway)["status"] == "ok"
     trust = ssl.create_default_context(cadata=giver.root())
-    with httpx.Client(verify=trust) as browser:
+    with browsing(trust) as browser:
         answer = browser.get(
             f"https://127.0.0.1:{gateway.port}/healthz",
             headers={"Host": DOMAIN},
