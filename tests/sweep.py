@@ -26,11 +26,12 @@ _TELL = """() => ({
   violations: window.violations,
   scripts: document.scripts.length,
 })"""
-# What Tab must reach: of radio buttons with one name only the chosen or, without one, the first.
+# What Tab must reach: of radio buttons with one name only the chosen or, without one, the first. Each is
+# named by its text, and its number among those with the same: a part may be shown anew meanwhile.
 _TABBABLE = """() => {
   const radios = new Set();
   const all = "a[href], button, input, select, textarea, summary, [tabindex='0']";
-  window.tabbable = [...document.querySelectorAll(all)].filter((each) => {
+  const found = [...document.querySelectorAll(all)].filter((each) => {
     if (each.disabled || each.tabIndex < 0 || !each.checkVisibility({visibilityProperty: true})) return false;
     if (each.type !== "radio") return each.type !== "hidden";
     const chosen = document.querySelector(`[name="${each.name}"]:checked`);
@@ -38,7 +39,13 @@ _TABBABLE = """() => {
     radios.add(each.name);
     return counts;
   });
-  return window.tabbable.map((each) => each.outerHTML.slice(0, 90));
+  const counts = {};
+  window.tabbable = new Map(found.map((each) => {
+    const html = each.outerHTML.slice(0, 140);
+    counts[html] = (counts[html] ?? 0) + 1;
+    return [each, `${html} (${counts[html]})`];
+  }));
+  return [...window.tabbable.values()];
 }"""
 _FOCUSED = """() => {
   const each = document.activeElement;
@@ -49,7 +56,7 @@ _FOCUSED = """() => {
     || (label !== null && drawn(getComputedStyle(label)));
   const box = (label ?? each).getBoundingClientRect();
   const inside = box.right > 0 && box.left < innerWidth && box.bottom > 0 && box.top < innerHeight;
-  return {place: window.tabbable.indexOf(each), shown, inside, html: each.outerHTML.slice(0, 90)};
+  return {name: window.tabbable.get(each), shown, inside, html: each.outerHTML.slice(0, 90)};
 }"""
 
 
@@ -140,18 +147,21 @@ class Sweep:
     def _unreached(self) -> Iterator[str]:
         """Press Tab once for each thing that can be used: what it misses, and what shows no focus."""
         wanted: list[str] = self._page.evaluate(_TABBABLE)
-        reached: set[int] = set()
+        reached: set[str | None] = set()
         for _ in range(len(wanted) + 3):
             self._page.keyboard.press("Tab")
             at: Any = self._page.evaluate(_FOCUSED)
             if at is None:
                 continue
-            reached.add(at["place"])
+            if at["name"] is None:
+                self._page.evaluate(_TABBABLE)
+                at = self._page.evaluate(_FOCUSED) or at
+            reached.add(at["name"])
             if not at["shown"]:
                 yield f"no visible focus: {at['html']}"
             if not at["inside"]:
                 yield f"focus is out of sight: {at['html']}"
-        missed = [html for place, html in enumerate(wanted) if place not in reached]
+        missed = [name for name in wanted if name not in reached]
         yield from (f"Tab does not reach {html}" for html in itertools.islice(missed, 5))
 
 

@@ -54,6 +54,22 @@ def check_signature(page: Page) -> None:
     keep_everywhere(page, ["signature"])
 
 
+def test_a_list_that_is_shown_anew_keeps_the_keyboards_place(browser: Browser, shared: Running) -> None:
+    account = shared.account("keyboard@example.test")
+    with receiving(500, retry_after_s=3600) as hook, watched(browser, shared.url) as page:
+        log_in(page, "keyboard@example.test")
+        endpoint_id = account.ok("POST", "/webhooks", {"url": hook.url})["id"]
+        account.ok("POST", f"/webhooks/{endpoint_id}/test", {})
+        page.goto(f"/dashboard/webhooks/{endpoint_id}")
+        links = page.get_by_role("link", name="message.received")
+        expect(links).to_have_count(1)
+        links.first.focus()
+        place = links.first.get_attribute("href")
+        account.ok("POST", f"/webhooks/{endpoint_id}/test", {})
+        expect(links).to_have_count(2)
+        assert page.evaluate("document.activeElement.getAttribute('href')") == place
+
+
 def test_a_failing_receiver_is_seen_mended_and_delivered_to_again(browser: Browser, shared: Running) -> None:
     shared.account("failing@example.test")
     # An attempt that came by itself while the pages are looked at would stand among those that are counted.

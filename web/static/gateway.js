@@ -61,6 +61,30 @@ window.addEventListener("pageshow", () => {
 document.addEventListener("htmx:afterSwap", (event) => showLocalTimes(event.target));
 showLocalTimes(document);
 
+// A part of the page that is shown anew takes the keyboard's place along: its like gets it back.
+const likeness = (each) =>
+  JSON.stringify([each.tagName, each.form?.getAttribute("action"), [...each.attributes].map(({ name, value }) => [name, value])]);
+let left = null;
+
+function likesIn(root, like) {
+  return [...root.querySelectorAll("a, button, input, select, textarea, summary, [tabindex]")].filter(
+    (each) => likeness(each) === like,
+  );
+}
+
+document.addEventListener("htmx:beforeSwap", ({ detail: { target } }) => {
+  const at = document.activeElement;
+  const like = target !== at && target.contains(at) ? likeness(at) : null;
+  left = like && { like, place: likesIn(target, like).indexOf(at) };
+});
+
+document.addEventListener("htmx:afterSwap", ({ detail: { target } }) => {
+  if (left && document.activeElement === document.body) {
+    likesIn(target, left.like)[left.place]?.focus({ preventScroll: true });
+  }
+  left = null;
+});
+
 // A browser opens only six connections to a host over plain HTTP. So a page that nobody sees gives its stream
 // back; shown again, it opens another, which begins with a hint to look at everything anew.
 class SeenEventSource extends EventTarget {
