@@ -91,8 +91,8 @@ class BodyWatch:
 
     @property
     def is_read(self) -> bool:
-        """Whether the body's end was seen, or given up on."""
-        return self._done
+        """Whether the body's end was seen."""
+        return self._done and not self._gave_up
 
     async def read_rest(self) -> bool:
         """Before an answer: read what is left of the body, if that is little and comes soon. False when it
@@ -106,7 +106,7 @@ class BodyWatch:
                     left -= len(message["body"]) if message["type"] == "http.request" else 0
         except TimeoutError:
             return False
-        return self._done
+        return self.is_read
 
     def is_late(self, now: float) -> bool:
         """Whether the wait has lasted too long."""

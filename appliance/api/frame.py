@@ -50,7 +50,7 @@ class Frame:
         async def send_stamped(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [*message["headers"], stamp, *state["headers"]]
-                if await _is_unread(scope, body):
+                if not body.is_read and await _stays_unread(scope, body):
                     headers.append(_LAST_ANSWER)
                 if (rate_headers := state["rate_headers"]) is not None:
                     headers += rate_headers()
@@ -62,9 +62,9 @@ class Frame:
         await self._app(scope, cast("Receive", body), send_stamped)
 
 
-async def _is_unread(scope: Scope, body: BodyWatch) -> bool:
+async def _stays_unread(scope: Scope, body: BodyWatch) -> bool:
     """Whether the request has a body of which some is still to come, also after a short wait."""
-    if body.is_read or not any(name in _OF_BODY and value != b"0" for name, value in scope["headers"]):
+    if not any(name in _OF_BODY and value != b"0" for name, value in scope["headers"]):
         return False
     # A sender that waits to be asked for its body is not asked for nothing.
     is_waiting = any(name == b"expect" for name, _ in scope["headers"])

@@ -151,8 +151,6 @@ def response_headers(error: GatewayError, status: int) -> dict[str, str]:
         headers["Link"] = HELP_LINK
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="api", charset="UTF-8"'
-    if status == 408:
-        headers["Connection"] = "close"
     return headers
 
 

@@ -29,6 +29,7 @@ async def test_a_body_that_stalls_is_given_up() -> None:
     assert (await watch())["type"] == "http.request"
     with pytest.raises(RequestTimeout):
         await asyncio.wait_for(watch(), 5)
+    assert not await watch.read_rest()
 
 
 async def test_a_body_that_trickles_is_given_up() -> None:
