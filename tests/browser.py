@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import httpx
+from patience import PATIENCE_S
 
 _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 
@@ -12,7 +13,7 @@ class Browser:
     """One visitor of the dashboard. `close` ends its connections."""
 
     def __init__(self, url: str, **headers: str) -> None:
-        self.http = httpx.Client(base_url=url, headers={"Origin": url, **headers}, timeout=30)
+        self.http = httpx.Client(base_url=url, headers={"Origin": url, **headers}, timeout=PATIENCE_S)
         self.csrf = ""
 
     def see(self, path: str, **more: Any) -> httpx.Response:

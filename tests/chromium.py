@@ -3,7 +3,11 @@
 import shutil
 
 import pytest
+from patience import PATIENCE_S
 from playwright.sync_api import Page, expect
+
+# Playwright's own five seconds end before a list that looks every five has looked.
+expect.set_options(timeout=PATIENCE_S * 1000)
 
 CHROMIUM = shutil.which("chromium")
 NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no /usr/bin/chromium: apt-get install chromium")

@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from patience import PATIENCE_S
+
 from appliance.engine.base import (
     Engine,
     EngineError,
@@ -28,7 +30,6 @@ from appliance.model.message import MessageStatus
 T = TypeVar("T", bound=EngineEvent)
 
 DEVICE = "d1"
-STOP_S = 5.0
 
 
 class Heard(Protocol):
@@ -262,9 +263,9 @@ async def stopping_is_quick_and_may_be_repeated(world: World) -> None:
     session = world.engine.session(world.spec(linked=False))
     await session.start()
     await world.heard.wait(DEVICE, QrShown)
-    async with asyncio.timeout(STOP_S):
+    async with asyncio.timeout(PATIENCE_S):
         await session.stop()
-    async with asyncio.timeout(STOP_S):
+    async with asyncio.timeout(PATIENCE_S):
         await session.stop()
     await world.engine.forget(world.spec(linked=False))
 

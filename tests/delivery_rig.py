@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import messages_of as rows
 from clock import HandClock
+from patience import PATIENCE_S
 
 from appliance.gateway.deliveries import DeliveryWorker
 from appliance.gateway.delivery_bell import DeliveryBell
@@ -167,7 +168,9 @@ class Rig:
         return await self.deliveries(endpoint)
 
 
-async def eventually(condition: Callable[[], Any], timeout_s: float = 15.0, every_s: float = 0.01) -> None:
+async def eventually(
+    condition: Callable[[], Any], timeout_s: float = PATIENCE_S, every_s: float = 0.01
+) -> None:
     """Wait until `condition` (a function, possibly async) holds; raises TimeoutError."""
     async with asyncio.timeout(timeout_s):
         while True:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 from loopback.server import LoopbackServer
+from patience import PATIENCE_S
 
 from appliance.engine.base import (
     Applied,
@@ -29,7 +30,6 @@ from appliance.engine.supervisor import RealEngine
 from appliance.model.device import DeviceStatus
 
 T = TypeVar("T", bound=EngineEvent)
-LIMIT_S = 20.0
 ANN, BEA = "15550000001", "15550000002"
 _template: list[Path] = []
 
@@ -63,7 +63,7 @@ class Recorder:
         kind: type[T],
         fits: Callable[[T], bool] = lambda _: True,
         since: int = 0,
-        timeout_s: float = LIMIT_S,
+        timeout_s: float = PATIENCE_S,
     ) -> T:
         """The first event of that kind that fits. Raises TimeoutError naming what came instead."""
         try:
@@ -172,7 +172,7 @@ def shortened(**seconds: float) -> Deadlines:
     return msgspec.structs.replace(Deadlines(), **seconds)
 
 
-async def until(fits: Callable[[], bool], timeout_s: float = LIMIT_S) -> None:
+async def until(fits: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     """Wait for a condition that nothing announces (a process, a file)."""
     async with asyncio.timeout(timeout_s):
         while not fits():  # noqa: ASYNC110

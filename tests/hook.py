@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import msgspec
+from patience import PATIENCE_S
 from running import until
 
 
@@ -81,11 +82,11 @@ class Hook:
     def event_ids(self) -> set[int]:
         return {post.event_id for post in list(self.posts)}
 
-    def wait(self, what: str, fits: Callable[[Any], bool], timeout_s: float = 15.0) -> Any:
+    def wait(self, what: str, fits: Callable[[Any], bool], timeout_s: float = PATIENCE_S) -> Any:
         """The first event that fits, as soon as there is one."""
         return until(what, lambda: next((e for e in self.events() if fits(e)), None), timeout_s)
 
-    def text(self, text: str, timeout_s: float = 15.0) -> Any:
+    def text(self, text: str, timeout_s: float = PATIENCE_S) -> Any:
         """The data of the first received message with that text."""
 
         def fits(event: Any) -> bool:

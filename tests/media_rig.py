@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import msgspec
 from clock import HandClock
+from patience import PATIENCE_S
 
 from appliance.engine.base import Engine, EngineError, PretendMessage, Session, SessionSpec, StateChanged
 from appliance.engine.simulator import Simulator
@@ -37,8 +38,6 @@ from appliance.model.ids import new_id
 from appliance.store import accounts
 from appliance.store.database import Database, StoreSettings
 from appliance.store.migrate import migrate
-
-DEADLINE_S = 10.0
 
 
 def png(width: int = 3, height: int = 2) -> bytes:
@@ -210,7 +209,7 @@ class MediaRig:
 
     async def told_as(self, device: Device, count: int) -> list[dict[str, Any]]:
         """The data of the messages told, once there are that many."""
-        deadline = asyncio.get_running_loop().time() + DEADLINE_S
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
         while True:
             waiter = self.events.waiter(device.account_id)
             found = await self.told(device)
@@ -226,7 +225,7 @@ class MediaRig:
 
 async def until(check: Callable[[], Any]) -> Any:
     """The first true value of `check`, looked at whenever the loop has gone round."""
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not (found := check()):  # noqa: ASYNC110 (files and other threads set no event)
             await asyncio.sleep(0.005)
     return found

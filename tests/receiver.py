@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import msgspec
 from aiohttp import web
+from patience import PATIENCE_S
 
 Script = Callable[["Received"], "web.StreamResponse | int | Awaitable[web.StreamResponse | int]"]
 """What to answer one request with: a status, or a whole response."""
@@ -74,7 +75,7 @@ class Receiver:
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
 
-    async def wait_for(self, count: int, timeout_s: float = 10.0) -> list[Received]:
+    async def wait_for(self, count: int, timeout_s: float = PATIENCE_S) -> list[Received]:
         """The requests so far, as soon as there are `count`; raises TimeoutError."""
         async with asyncio.timeout(timeout_s), self._arrived:
             await self._arrived.wait_for(lambda: len(self.received) >= count)

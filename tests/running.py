@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+from patience import PATIENCE_S
 
 from appliance import control
 
-START_S = 60.0
-STOP_S = 25.0
 NOBODYS_PORTS = range(10_000, 32_000)
 """Below those that outgoing connections get (ip(7), ip_local_port_range)."""
 PROGRAM = (sys.executable, "-m", "appliance")
@@ -34,7 +33,7 @@ def free_port() -> int:
             return int(probe.getsockname()[1])
 
 
-def until(what: str, check: Callable[[], Any], timeout_s: float = 15.0) -> Any:
+def until(what: str, check: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """The first true value of `check`; fails after `timeout_s`, saying what was waited for."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -50,7 +49,7 @@ class Account:
     def __init__(self, url: str, key: str) -> None:
         self.url = url
         self.key = key
-        self.http = httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=30)
+        self.http = httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=PATIENCE_S)
         weakref.finalize(self, self.http.close)
 
     def ok(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
@@ -85,7 +84,7 @@ class Account:
         self.connected(device_id)
         return str(device_id)
 
-    def connected(self, device_id: str, timeout_s: float = 20.0) -> Any:
+    def connected(self, device_id: str, timeout_s: float = PATIENCE_S) -> Any:
         """The device once it is CONNECTED."""
 
         def check() -> Any:
@@ -97,7 +96,7 @@ class Account:
     def send(self, device_id: str, to: str, text: str = "Halo!", **more: Any) -> Any:
         return self.ok("POST", "/messages/send-text", {"deviceId": device_id, "to": to, "text": text, **more})
 
-    def message(self, message_id: str, status: str, timeout_s: float = 15.0) -> Any:
+    def message(self, message_id: str, status: str, timeout_s: float = PATIENCE_S) -> Any:
         """The message once it has that status."""
 
         def check() -> Any:
@@ -143,14 +142,14 @@ class Running:
                 env={**os.environ, **self.environment},
                 start_new_session=True,
             )
-        until("ready gateway", self._is_ready, START_S)
+        until("ready gateway", self._is_ready, PATIENCE_S)
         return self
 
     def stop(self) -> int:
         """SIGTERM to the whole process group, as systemd and a terminal do; returns the exit code."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
-        return self.process.wait(STOP_S)
+        return self.process.wait(PATIENCE_S)
 
     def kill(self, *, group: bool = True) -> None:
         """SIGKILL, for the whole group or the main process alone."""
@@ -158,7 +157,7 @@ class Running:
             os.killpg(self.process.pid, signal.SIGKILL)
         else:
             self.process.kill()
-        self.process.wait(STOP_S)
+        self.process.wait(PATIENCE_S)
 
     def account(self, email: str | None = None, *, admin: bool = False) -> Account:
         """A new account, made through the control socket as the command line does."""

@@ -7,8 +7,7 @@ from typing import Any
 
 import httpx
 import msgspec
-
-READ_TIMEOUT_S = 20.0
+from patience import PATIENCE_S
 
 
 class Told(msgspec.Struct):
@@ -71,7 +70,7 @@ class Reader:
 def following(http: httpx.Client, path: str, **headers: str) -> Iterator[Reader]:
     """The stream at `path`; it must open."""
     sent = {"Accept": "text/event-stream", **{k.replace("_", "-"): v for k, v in headers.items()}}
-    with http.stream("GET", path, headers=sent, timeout=READ_TIMEOUT_S) as answer:
+    with http.stream("GET", path, headers=sent, timeout=PATIENCE_S) as answer:
         if answer.status_code != 200:
             answer.read()
         assert answer.status_code == 200, answer.text

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from axe import Axe
+from patience import PATIENCE_S
 from playwright.sync_api import Browser, BrowserContext
 from watched import ARTEFACTS, SIZES, Watch
 
@@ -127,7 +128,7 @@ class Sweep:
     def _settle(self) -> None:
         """The explorer draws itself; every other page is there when it is loaded."""
         if self._page.locator("#explorer").count():
-            self._page.locator(".opblock").first.wait_for(timeout=30_000)
+            self._page.locator(".opblock").first.wait_for()
 
     def _said(self, place: Place) -> Iterator[str]:
         told: Any = self._page.evaluate(_TELL)
@@ -184,6 +185,6 @@ def sweeping(
         color_scheme="dark" if look.theme == "dark" else "light",
         viewport={"width": width, "height": height},
     )
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(PATIENCE_S * 1000)
     yield Sweep(context, look, axe, url)
     context.close()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE_S
 from playwright.sync_api import Browser, BrowserContext, Page
 
 SIZES = {"phone": (390, 844), "desk": (1280, 800)}
@@ -37,7 +38,7 @@ def watched(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     context = browser.new_context(base_url=url, locale="en-GB", **options)
     watch = Watch(context, url)
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(PATIENCE_S * 1000)
     yield page
     context.close()
     assert watch.complaints == [], watch.complaints

@@ -4,6 +4,7 @@ import json
 import subprocess
 from typing import Any
 
+from patience import PATIENCE_S
 from running import PROGRAM, Running
 
 
@@ -12,7 +13,7 @@ def test_a_running_gateway_answers_for_itself(shared: Running) -> None:
         [*PROGRAM, "doctor", "--json", f"--data-dir={shared.data}", f"--set=server.port={shared.port}"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     found: dict[str, Any] = {each["check"]: each for each in json.loads(ran.stdout)}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from running import PROGRAM, Running, free_port
 
 
@@ -26,7 +27,7 @@ def test_a_second_gateway_is_refused_in_a_sentence(start: Callable[..., Running]
         [*PROGRAM, "serve", f"--data-dir={gateway.data}", "--set=server.port=1"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert second.returncode == 2
     assert f"in use by another gateway (process {gateway.process.pid})" in second.stderr
@@ -38,7 +39,7 @@ def test_a_taken_port_is_refused_in_a_sentence(start: Callable[..., Running], tm
         [*PROGRAM, "serve", f"--data-dir={tmp_path / 'other'}", f"--set=server.port={gateway.port}"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert second.returncode == 2
     assert str(gateway.port) in second.stderr
@@ -54,7 +55,10 @@ def test_a_key_file_that_is_gone_is_not_replaced_by_another(start: Callable[...,
     key.unlink()
     for command in (["serve", f"--set=server.port={gateway.port}"], ["user", "list"]):
         refused = subprocess.run(
-            [*PROGRAM, *command, f"--data-dir={gateway.data}"], capture_output=True, text=True, timeout=60
+            [*PROGRAM, *command, f"--data-dir={gateway.data}"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
         )
         assert refused.returncode in {1, 2}
         assert f"{key} is missing" in refused.stderr
@@ -79,7 +83,7 @@ def test_a_key_file_that_cannot_be_read_is_told_in_a_sentence(start: Callable[..
     key.unlink()
     key.mkdir()
     command = [*PROGRAM, "serve", f"--data-dir={gateway.data}", f"--set=server.port={gateway.port}"]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert refused.returncode == 2
     assert refused.stderr.endswith(f"wa-gateway: {key}: Is a directory.\n")
     assert "Traceback" not in refused.stderr
@@ -89,7 +93,7 @@ def test_a_key_file_that_cannot_be_read_is_told_in_a_sentence(start: Callable[..
 def test_what_the_disk_refuses_during_the_start_is_told_in_a_sentence(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     command = [*PROGRAM, "serve", f"--data-dir={tmp_path}", f"--set=server.port={free_port()}"]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert refused.returncode == 2
     assert refused.stderr.endswith(f"wa-gateway: cannot start: {tmp_path / name}: Is a directory.\n")
     assert "Traceback" not in refused.stderr
@@ -98,6 +102,6 @@ def test_what_the_disk_refuses_during_the_start_is_told_in_a_sentence(tmp_path: 
 def test_what_the_disk_refuses_a_command_without_a_gateway_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "secret.key.new").mkdir()
     command = [*PROGRAM, "user", "list", f"--data-dir={tmp_path}"]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert refused.returncode == 1
     assert refused.stderr == f"wa-gateway: {tmp_path / 'secret.key.new'}: Is a directory.\n"

@@ -2,18 +2,18 @@
 
 import json
 import socket
-import time
 from collections.abc import Callable
 
 import httpx
 import pytest
+from patience import PATIENCE_S
 from running import Account, Running
 from sse import following
 
 
 def raw(port: int, text: str, *, until_closed: bool = False) -> bytes:
     """What the gateway answers to these very bytes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
         connection.sendall(text.encode().replace(b"\n", b"\r\n"))
         answer = connection.recv(65_536)
         while until_closed and (more := connection.recv(65_536)):
@@ -128,10 +128,8 @@ def test_stopping_ends_streams_waits_and_half_requests(start: Callable[..., Runn
     idle = socket.create_connection(("127.0.0.1", gateway.port))
     with following(account.http, "/events") as stream:
         assert stream.next().data["deviceId"] == device
-        began = time.monotonic()
         assert gateway.stop() == 0
         stream.rest()
-    assert time.monotonic() - began < 15
     half.close()
     idle.close()
 
@@ -142,7 +140,7 @@ def test_a_sender_that_waits_is_released_by_a_stop(start: Callable[..., Running]
     device = account.device()
     body = json.dumps({"deviceId": device, "to": "999000000005", "text": "slow"})
     head = f"POST /messages/send-text HTTP/1.1\nHost: x\nX-API-Key: {account.key}\n"
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_S) as connection:
         connection.sendall(
             f"{head}Content-Length: {len(body)}\n\n".replace("\n", "\r\n").encode() + body.encode()
         )

@@ -14,6 +14,7 @@ from crash.kill_loop import OURS
 from crash.mixed_traffic import THEIRS
 from loopback.patch import PATCH_REASON, can_patch
 from loopback.server import LoopbackServer
+from patience import PATIENCE_S
 from road import link_by_qr
 from running import Account, Running, until
 
@@ -31,7 +32,7 @@ class Asking:
         self.to = to
         limits = httpx.Limits(max_connections=AT_ONCE)
         headers = {"X-API-Key": account.key}
-        self.http = httpx.Client(base_url=account.url, headers=headers, limits=limits, timeout=60)
+        self.http = httpx.Client(base_url=account.url, headers=headers, limits=limits, timeout=PATIENCE_S)
         weakref.finalize(self, self.http.close)
 
     def post(self, key: str, text: str = "once", path: str = TEXT, **more: Any) -> httpx.Response:

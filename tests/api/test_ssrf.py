@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from arranged_main import NAMES, PROGRAM
+from patience import PATIENCE_S
 from running import Account, Running, until
 
 ALLOWED = "127.0.0.2"
@@ -81,7 +82,7 @@ class Listeners:
         self.allowed = socket.create_server((ALLOWED, 0))
         self.port = int(self.allowed.getsockname()[1])
         self.silent = {host: self._listen(host) for host in SILENT}
-        self.allowed.settimeout(15)
+        self.allowed.settimeout(PATIENCE_S)
 
     def _listen(self, host: str) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -228,7 +229,7 @@ def test_a_name_that_turns_after_it_was_accepted_is_not_connected_to(
         known = {webhook["id"]: webhook["status"] for webhook in account.every("/webhooks")}
         return all(known[webhook_id] == "stopped" for webhook_id in ids)
 
-    until("stopped webhooks", stopped, 30)
+    until("stopped webhooks", stopped)
     for webhook_id in ids:
         [delivery] = account.ok("GET", f"/webhooks/{webhook_id}/deliveries")["items"]
         assert delivery["lastError"] == "address_forbidden"

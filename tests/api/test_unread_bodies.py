@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from patience import PATIENCE_S
 from running import Account, Running
 
 SHORT_S = 0.1
@@ -52,7 +53,7 @@ class Connection:
 
 @contextmanager
 def connected(port: int) -> Iterator[Connection]:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as connection:
         made = Connection(connection)
         try:
             yield made

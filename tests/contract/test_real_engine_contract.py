@@ -99,7 +99,7 @@ async def test_the_real_engine_promises(promise: Callable[[World], Awaitable[Non
 
 
 @pytest.mark.skipif(INLINE in os.environ, reason="this is the inner run")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 async def test_inline_promises_the_same(promise: Callable[[World], Awaitable[None]], tmp_path: Path) -> None:
     with LoopbackServer(tmp_path) as net:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 from contract_body import DEVICE, PROMISES, World
+from patience import PATIENCE_S
 
 from appliance.engine.base import (
     Applied,
@@ -25,7 +26,6 @@ from appliance.gateway.clock import SystemClock
 from appliance.model.device import DeviceStatus
 
 T = TypeVar("T", bound=EngineEvent)
-LIMIT_S = 5.0
 
 
 class Recorder:
@@ -47,7 +47,7 @@ class Recorder:
     async def wait(
         self, device_id: str, kind: type[T], fits: Callable[[T], bool] = lambda _: True, since: int = 0
     ) -> T:
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 self._changed.clear()
                 for event in self.of(device_id, kind, since):

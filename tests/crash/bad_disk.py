@@ -15,6 +15,7 @@ import httpx
 import msgspec
 from crash.fault_main import CONTROL, Badness
 from hook import Hook
+from patience import PATIENCE_S
 from running import Account, Running, until
 
 PROGRAM = (sys.executable, str(Path(__file__).with_name("fault_main.py")))
@@ -91,7 +92,7 @@ class Clients:
             thread.join()
 
     def _go_on(self, kind: str) -> None:
-        with httpx.Client(base_url=self._account.url, timeout=60) as client:
+        with httpx.Client(base_url=self._account.url, timeout=PATIENCE_S) as client:
             client.headers["X-API-Key"] = self._account.key
             while not self._ending.wait(PAUSE_S):
                 self._numbers[kind] += 1

@@ -21,6 +21,7 @@ from typing import Literal
 
 import httpx
 import msgspec
+from patience import PATIENCE_S
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -31,7 +32,7 @@ from crash.mixed_traffic import THEIRS, Traffic, compare
 from hook import Hook, receiving
 from loopback.server import LoopbackServer
 from road import link_by_qr
-from running import STOP_S, Account, Running, until
+from running import Account, Running, until
 
 OURS = "628111000111"
 PROGRAM = (sys.executable, str(Path(__file__).with_name("failpoint_main.py")))
@@ -129,7 +130,7 @@ class Stage:
         outcome.seen = {step for step in outcome.seen if step.moment not in running}
         outcome.seen |= {Step(moment, "running") for moment in running}
         self._gateway.process.terminate()
-        code = self._gateway.process.wait(STOP_S)
+        code = self._gateway.process.wait(PATIENCE_S)
         if code != 0:
             outcome.faults.append(f"exit code {code} at an orderly stop")
         outcome.seen |= {Step(moment, "stopping") for moment in self._moments() - running}

@@ -73,7 +73,7 @@ class Killer:
         device_id = self._devices[number]
         kill = self._noted(Kill("worker", time.monotonic(), number))
         os.kill(workers.pop(device_id), signal.SIGKILL)
-        until("device that is back", lambda: "CONNECTED" in self._told(device_id, last), 20)
+        until("device that is back", lambda: "CONNECTED" in self._told(device_id, last))
         kill.back_s = time.monotonic() - kill.at
         for other, pid in workers.items():
             self._fault_if(self._told(other, last) != [], "another device noticed the death of a worker")

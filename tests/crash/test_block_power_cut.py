@@ -11,7 +11,7 @@ POINTS, LYING_POINTS, TRAFFIC_S = 10, 4, 3.0
 pytestmark = pytest.mark.skipif(bool(reason := block_power_cut.why_not()), reason=str(reason))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_disk_whose_power_fails_keeps_what_was_told_and_one_that_lies_does_not(tmp_path: Path) -> None:
     recording = block_power_cut.record(tmp_path, TRAFFIC_S)
     assert len(recording.ledger.sends) > 10

@@ -8,7 +8,7 @@ from crash.corruption import run
 CASES = 12
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_gateway_starts_on_a_damaged_database_and_keeps_its_promises(tmp_path: Path) -> None:
     report = run(tmp_path, CASES, seed=5)
     print("\n".join(report.lines()))

@@ -16,7 +16,7 @@ def test_every_exception_means_something() -> None:
 
 
 @pytest.mark.skipif(not can_patch(), reason=PATCH_REASON)
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_every_step_is_taken_and_some_are_died_at(tmp_path: Path) -> None:
     outcome, chance = Outcome(), random.Random(7)
     run(tmp_path / "stage", outcome, chance, (), SAMPLE)

@@ -23,12 +23,12 @@ def proven(report: Report) -> None:
     assert report.slowest("worker") < SLOWER * BACK_S
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_ten_kills_in_mixed_traffic_keep_every_promise(tmp_path: Path) -> None:
     proven(run(tmp_path, mixed(10, seed=1)))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_kills_of_main_alone_lose_nothing_that_came_in(tmp_path: Path) -> None:
     report = run(tmp_path, ["main", "fork server", "main", "main"])
     proven(report)

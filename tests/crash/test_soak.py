@@ -8,7 +8,7 @@ from crash.soak import WAL_LIMIT_MIB, run, slope
 SECONDS = 10.0
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_mixed_traffic_leaves_nothing_open(tmp_path: Path) -> None:
     soak = run(tmp_path, SECONDS, every_s=1.0)
     print("\n".join(soak.lines()))

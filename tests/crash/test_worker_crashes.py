@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from engine_harness import Bench, bench, linked_bench, until
+from patience import PATIENCE_S
 
 from appliance.engine import spool
 from appliance.engine.base import MessageIn, OutgoingMessage, SendEnded, StateChanged
@@ -214,7 +215,7 @@ async def test_a_worker_that_hangs_is_killed_before_its_spool_is_read(tmp_path: 
         pid = pid_of(session)
         os.kill(pid, signal.SIGSTOP)
         recovering = asyncio.create_task(b.engine.recover(b.spec("a", linked=True)))
-        await asyncio.wait_for(recovering, 15)
+        await asyncio.wait_for(recovering, PATIENCE_S)
         await until(lambda: session.worker_pid != pid)
 
 

@@ -241,14 +241,14 @@ class Proof:
         self.machine.enter_network()
         self.net = LoopbackServer(self.network).start()
         self.account = Account(URL, self.account.key)
-        until("gateway", lambda: self.machine.run("wa-gateway", "healthcheck").returncode == 0, 60)
+        until("gateway", lambda: self.machine.run("wa-gateway", "healthcheck").returncode == 0)
 
     def watchdog(self) -> None:
         before = self.main_pid()
         self.machine.ok("systemctl", "kill", "--kill-whom=main", "--signal=STOP", "wa-gateway")
         with step("a hanging process is replaced by the watchdog"):
             until("other process", lambda: self.main_pid() not in {before, "0"}, WATCHDOG_S * 2)
-            until("gateway", lambda: self.machine.run("wa-gateway", "healthcheck").returncode == 0, 60)
+            until("gateway", lambda: self.machine.run("wa-gateway", "healthcheck").returncode == 0)
         self.both_ways("after the watchdog")
 
     def upgrade(self) -> None:

@@ -50,7 +50,7 @@ def served_as(gateway: Running) -> str:
 
 def test_a_certificate_is_ordered_served_and_kept(giver: AcmeServer, start: Callable[..., Running]) -> None:
     gateway = start(settings=settings(giver))
-    until("ordered certificate", lambda: served_as(gateway) == "ordered", 40)
+    until("ordered certificate", lambda: served_as(gateway) == "ordered")
     assert health(gateway)["status"] == "ok"
     trust = ssl.create_default_context(cadata=giver.root())
     with browsing(trust) as browser:
@@ -70,7 +70,7 @@ def test_a_certificate_is_ordered_served_and_kept(giver: AcmeServer, start: Call
     gateway.stop()
     gateway.settings |= {"tls.acme_domains": [DOMAIN, f"www.{DOMAIN}"]}
     gateway.start()
-    until("second order", lambda: gateway.logged().count('"certificate_replaced"') == 2, 40)
+    until("second order", lambda: gateway.logged().count('"certificate_replaced"') == 2)
     assert kept["account-key.pem"].read_bytes() == account
 
 
@@ -79,7 +79,7 @@ def test_an_order_that_fails_is_told_and_not_repeated_at_once(
 ) -> None:
     # Nobody answers where the giver asks.
     gateway = start(settings=settings(giver, acme_port=free_port()))
-    until("failed order", lambda: "certificate_order_failed" in gateway.logged(), 40)
+    until("failed order", lambda: "certificate_order_failed" in gateway.logged())
     line = next(line for line in gateway.logged().splitlines() if "certificate_order_failed" in line)
     assert DOMAIN in line
     told = health(gateway)

@@ -77,14 +77,14 @@ def like(net: LoopbackServer, data: Path) -> Running:
     return Running(data, settings=settings, environment=net.client_env())
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_backup_amid_traffic_goes_on_elsewhere(story: Story, tmp_path: Path) -> None:
     (tmp_path / "phrase").write_text("correct horse battery staple")
     options = (tmp_path / "backup", "--passphrase-file", tmp_path / "phrase", "--data-dir")
     books = Books()
     traffic = Traffic(story.net, story.account, {OURS: story.device_id}, books)
     try:
-        until("traffic", lambda: len(books.answered) > 20 and len(books.written) > 10, 60)
+        until("traffic", lambda: len(books.answered) > 20 and len(books.written) > 10)
         before = len(books.answered)
         began = time.monotonic()
         code, out, err = ended(begun("backup", *options, story.gateway.data))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from chromium import NEEDS_CHROMIUM
+from patience import PATIENCE_S
 from playwright.sync_api import Browser, Page, expect
 from running import Account, Running
 
@@ -44,7 +45,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, shared: Running) -> I
         lambda r: None if r.url.startswith((shared.url, "data:", "blob:")) else complaints.append(r.url),
     )
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(PATIENCE_S * 1000)
     yield page
     context.close()
     assert complaints == []

@@ -234,7 +234,7 @@ def test_a_phone_scans_the_code_that_counts_down(
             register(page)
             page.get_by_label("Name").fill("Shop")
             page.get_by_role("button", name="Add device").click()
-            expect(page.locator("img.qr")).to_be_visible(timeout=30_000)
+            expect(page.locator("img.qr")).to_be_visible()
             expect(page.locator(".countdown .ring .left")).to_be_visible()
             expect(page.get_by_role("button", name="Scan it")).to_have_count(0)
             key = copy_key(page)
@@ -250,7 +250,7 @@ def test_a_phone_scans_the_code_that_counts_down(
 
             until("a code to scan", scanned)
             connected = page.locator(".badge").get_by_text("Connected", exact=True)
-            expect(connected).to_be_visible(timeout=30_000)
+            expect(connected).to_be_visible()
             expect(page.get_by_text("+628111000111").first).to_be_visible()
 
 

@@ -22,6 +22,7 @@ from engine_harness import ANN, BEA, bench
 from hook import Hook, receiving
 from loopback.patch import PATCH_REASON, can_patch
 from loopback.server import LoopbackServer
+from patience import PATIENCE_S
 from processes import arguments, descendants, program
 from road import link_by_qr
 from running import Account, Running, until
@@ -68,7 +69,7 @@ def net(tmp_path: Path) -> Iterator[LoopbackServer]:
 
 def ran(executable: Path, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [executable, *words], input=typed, capture_output=True, text=True, timeout=60, check=False
+        [executable, *words], input=typed, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
 
 

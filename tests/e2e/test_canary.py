@@ -17,6 +17,7 @@ from commands import done
 from hook import Hook, receiving
 from loopback.patch import PATCH_REASON, can_patch
 from loopback.server import LoopbackServer
+from patience import PATIENCE_S
 from running import Account, Running, until
 
 OURS, THEIRS, STRANGER = "628133344455", "628166677788", "628199900011"
@@ -32,7 +33,7 @@ class Story:
         self.cage = Cage()
         self.refusals: dict[str, bytes] = {}
         self.answers: dict[str, bytes] = {}
-        self.http = httpx.Client(base_url=gateway.url, timeout=30)
+        self.http = httpx.Client(base_url=gateway.url, timeout=PATIENCE_S)
         weakref.finalize(self, self.http.close)
         self.email = f"{self.cage.word('email')}@example.test"
 
@@ -309,7 +310,7 @@ def test_nothing_is_written_that_may_not_be(start: Callable[..., Running], hooks
 
 
 @pytest.mark.skipif(not can_patch(), reason=PATCH_REASON)
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_nothing_is_written_with_the_real_engine_either(
     net: LoopbackServer, start: Callable[..., Running], hooks: tuple[Hook, Hook]
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from browser import Browser
+from patience import PATIENCE_S
 from running import PROGRAM, Account, Running, free_port, until
 
 PASSWORD = "a long password"
@@ -191,7 +192,7 @@ def test_the_log_moves_and_is_opened_again(told: Told, tmp_path: Path) -> None:
 def test_systemd_is_told_of_a_reload(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
-        notified.settimeout(20)
+        notified.settimeout(PATIENCE_S)
         told = Told(tmp_path, {"NOTIFY_SOCKET": str(tmp_path / "notify")})
         assert notified.recv(100) == b"READY=1"
         told.hang_up()
@@ -212,7 +213,7 @@ def test_the_end_of_its_terminal_stops_it(tmp_path: Path) -> None:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
     os.close(inside)
-    until("ready gateway", lambda: '"ready"' in log.read_text(), 60)
+    until("ready gateway", lambda: '"ready"' in log.read_text())
     process.send_signal(signal.SIGHUP)
     until("reload", lambda: "config_reloaded" in log.read_text())
     os.close(terminal)

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from exposition import Scrape
 from pairs import HERE, pair
+from patience import PATIENCE_S
 from running import Running, running, until
 from sse import following
 
@@ -24,7 +25,7 @@ def trusting(certificate: Path) -> ssl.SSLContext:
 
 def shown(gateway: Running) -> str:
     """The certificate that a new connection gets."""
-    return ssl.get_server_certificate((HERE, gateway.port), timeout=5)
+    return ssl.get_server_certificate((HERE, gateway.port), timeout=PATIENCE_S)
 
 
 def shows_another_than(certificate: str, gateway: Running) -> bool:
@@ -88,7 +89,7 @@ def test_https_is_spoken_and_nothing_older(serving: Running, folder: Path) -> No
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (asked.returncode, "is ready" in asked.stdout) == (0, True), asked.stderr
@@ -102,7 +103,7 @@ def test_the_certificate_is_swapped_while_requests_and_streams_are_open(
         base_url=serving.url,
         headers={"X-API-Key": account.key},
         verify=trusting(folder / "certificate.pem"),
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     first = shown(serving)
     device = account.device()
@@ -138,7 +139,7 @@ def _check(*settings: str) -> tuple[int, str]:
         [sys.executable, "-m", "appliance", "check-config", *(f"--set={each}" for each in settings)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     return asked.returncode, asked.stderr

@@ -11,6 +11,7 @@ import node_packages
 import pytest
 from delivery_rig import eventually
 from node_packages import NODE, NPM
+from patience import PATIENCE_S
 from running import Account, Running
 
 from appliance.gateway import signing
@@ -73,7 +74,7 @@ async def receivers(packages: None, secret: str) -> AsyncIterator[NodeReceivers]
         limit=1 << 20,
     )
     assert process.stdout is not None
-    first = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+    first = json.loads(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S))
     running = NodeReceivers(process, first["port"])
     listening = asyncio.create_task(running.listen())
     yield running
@@ -102,8 +103,8 @@ async def test_every_body_verifies_in_the_documents_receiver_and_in_standard_web
     def all_told(route: str) -> Callable[[], bool]:
         return lambda: set(told) <= {outcome.get("eventId") for outcome in receivers.of(route)}
 
-    await eventually(all_told("seed"), 30)
-    await eventually(all_told("standard"), 30)
+    await eventually(all_told("seed"))
+    await eventually(all_told("standard"))
     assert [outcome for outcome in receivers.outcomes if not outcome["verified"]] == []
     assert max(outcome["bytes"] for outcome in receivers.of("standard")) <= 100_000
     assert {outcome["eventId"] for outcome in receivers.of("seed") if outcome["truncated"]} == set(told[1:3])

@@ -93,7 +93,7 @@ class BaileysClient:
             if line.startswith("{"):
                 self._heard.put(json.loads(line))
 
-    def wait(self, kind: str, *, timeout_s: float = 30, **want: Any) -> dict[str, Any]:
+    def wait(self, kind: str, *, timeout_s: float = 60, **want: Any) -> dict[str, Any]:
         """The next thing of this kind with these values; what comes before is passed over. TimeoutError."""
         passed: list[str] = []
         while True:

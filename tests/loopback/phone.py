@@ -335,12 +335,12 @@ class Phone:
 
     # Waiting
 
-    async def wait_for(self, what: str | Callable[[Received], bool], timeout_s: float = 10) -> Received:
+    async def wait_for(self, what: str | Callable[[Received], bool], timeout_s: float = 60) -> Received:
         """The first message in the inbox with this text, or that matches. Raises TimeoutError."""
         matches = (lambda m: m.text == what) if isinstance(what, str) else what
         return await self._until(lambda: next((m for m in self.inbox if matches(m)), None), timeout_s)
 
-    async def wait_for_receipt(self, message_id: str, kind: str = "", timeout_s: float = 10) -> Node:
+    async def wait_for_receipt(self, message_id: str, kind: str = "", timeout_s: float = 60) -> Node:
         """The first receipt of a kind ("" = delivered) for a message of ours. Raises TimeoutError."""
 
         def fits(node: Node) -> bool:

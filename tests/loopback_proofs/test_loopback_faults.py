@@ -11,6 +11,7 @@ import pytest
 from loopback.client import Client, ClientError
 from loopback.phone import Phone
 from loopback.server import LoopbackServer
+from patience import PATIENCE_S
 
 pytest_plugins = ["loopback.fixtures"]
 
@@ -38,7 +39,7 @@ def a(net: LoopbackServer, session: Path) -> Iterator[Client]:
     net.faults.clear()
 
 
-def until(condition: Callable[[], bool], what: str, timeout_s: float = 10) -> None:
+def until(condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not in time: {what}"

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from appliance.store.database import Database, StoreSettings, Transaction, connect
 from appliance.store.group_writer import GROUP_LIMIT, GroupWriter
 
-DEADLINE_S = 10.0
 _asked: set[asyncio.Task[None]] = set()
 """The loop itself keeps no task alive."""
 
@@ -37,10 +37,10 @@ async def held_up(db: Database, *, yields: bool = False) -> AsyncIterator[None]:
 
     def work(_tx: Transaction) -> None:
         loop.call_soon_threadsafe(busy.set)
-        assert may_end.wait(DEADLINE_S)
+        assert may_end.wait(PATIENCE_S)
 
     change = asyncio.create_task(db.transaction(work, yields=yields))
-    await asyncio.wait_for(busy.wait(), DEADLINE_S)
+    await asyncio.wait_for(busy.wait(), PATIENCE_S)
     try:
         yield
     finally:
@@ -63,7 +63,7 @@ async def all_of(db: Database, done: list[tuple[str, int]], names: str) -> None:
 
 
 async def finished(done: list[tuple[str, int]], many: int) -> None:
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while len(done) < many:  # noqa: ASYNC110 (the writer's thread sets no event)
             await asyncio.sleep(0)
 
@@ -106,11 +106,11 @@ async def test_the_end_commits_both_kinds(tmp_path: Path) -> None:
     writer = GroupWriter(lambda: connect(path, StoreSettings()), lambda: None, lambda _trouble, _why: None)
     await writer.open()
     may_end = threading.Event()
-    asked = [writer.submit(lambda _connection: may_end.wait(DEADLINE_S))]
+    asked = [writer.submit(lambda _connection: may_end.wait(PATIENCE_S))]
     asked += [writer.submit(lambda _connection: True, yields=yields) for yields in (True, True, False)]
     may_end.set()
     await writer.close()
-    assert await asyncio.wait_for(asyncio.gather(*asked), DEADLINE_S) == [True] * 4
+    assert await asyncio.wait_for(asyncio.gather(*asked), PATIENCE_S) == [True] * 4
 
 
 async def test_the_writer_is_wanted_by_what_does_not_yield(db: Database) -> None:
@@ -133,14 +133,14 @@ async def test_a_group_of_events_makes_an_end_when_somebody_waits(db: Database) 
             done.append(n)
             if n == 10:
                 loop.call_soon_threadsafe(begun.set)
-                assert seen.wait(DEADLINE_S)
+                assert seen.wait(PATIENCE_S)
             if db.is_wanted:
                 break
 
     long = asyncio.create_task(db.transaction(work, yields=True))
-    await asyncio.wait_for(begun.wait(), DEADLINE_S)
+    await asyncio.wait_for(begun.wait(), PATIENCE_S)
     other = asyncio.create_task(db.transaction(lambda _tx: None))
     await asyncio.sleep(0)
     seen.set()
-    await asyncio.wait_for(asyncio.gather(long, other), DEADLINE_S)
+    await asyncio.wait_for(asyncio.gather(long, other), PATIENCE_S)
     assert len(done) == 11

@@ -57,6 +57,12 @@ def test_every_template_compiles() -> None:
         assets._templates.get_template(path.name)
 
 
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_backup_that_is_being_made_is_looked_at_every_second(is_running: bool) -> None:
+    html = Assets().render("_system_backups.html", "en", backups=[], is_running=is_running, failed=False)
+    assert ('hx-trigger="every 1s"' in html) == is_running
+
+
 def test_vendored_files_are_the_published_ones() -> None:
     listed = (WEB / "static" / "VERSIONS.txt").read_text().splitlines()[1:]
     for name, version, licence, digest, file in (line.split() for line in listed):

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from patience import PATIENCE_S
 
 from appliance.api.body_watch import REST_BYTES, BodyWatches
 from appliance.api.problems import RequestTimeout
@@ -28,7 +29,7 @@ async def test_a_body_that_stalls_is_given_up() -> None:
     sender.send(b"half", more=True)
     assert (await watch())["type"] == "http.request"
     with pytest.raises(RequestTimeout):
-        await asyncio.wait_for(watch(), 5)
+        await asyncio.wait_for(watch(), PATIENCE_S)
     assert not await watch.read_rest()
 
 
@@ -47,7 +48,7 @@ async def test_a_body_that_trickles_is_given_up() -> None:
 
     trickling = asyncio.create_task(trickle())
     with pytest.raises(RequestTimeout):
-        await asyncio.wait_for(read_all(), 5)
+        await asyncio.wait_for(read_all(), PATIENCE_S)
     trickling.cancel()
 
 

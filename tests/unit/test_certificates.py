@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from pairs import pair
+from patience import PATIENCE_S
 
 from appliance.certificate_orders import Job, OrderFailed
 from appliance.certificates import Certificates, ends_soon, readable, renew_at, wait_s
@@ -70,7 +71,7 @@ async def running(certificates: Certificates) -> AsyncIterator[asyncio.Queue[byt
 async def looked(certificates: Certificates, settings: TlsSettings = ORDERED) -> None:
     """Ask, and wait until it has looked."""
     certificates.use(settings)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while certificates._asked:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -82,7 +83,7 @@ async def test_a_stand_in_is_served_until_the_first_certificate_comes(
     assert certificates.state().source == "stand_in"
     assert not certificates.state().is_well
     async with running(certificates) as replaced:
-        pem = await asyncio.wait_for(replaced.get(), 20)
+        pem = await asyncio.wait_for(replaced.get(), PATIENCE_S)
     assert pem == certificates.pem
     assert certificates.state().source == "ordered"
     assert certificates.state().is_well
@@ -93,7 +94,7 @@ async def test_it_is_ordered_again_at_two_thirds_of_its_life_and_not_before(
     made: Callable[..., Certificates], giver: Giver
 ) -> None:
     async with running(made()) as replaced:
-        await asyncio.wait_for(replaced.get(), 20)
+        await asyncio.wait_for(replaced.get(), PATIENCE_S)
     for days, orders in ((1, 1), (55, 1), (61, 2), (62, 2)):
         giver.now = time.time() + days * DAY_S
         certificates = made()
@@ -106,7 +107,7 @@ async def test_a_failed_order_waits_longer_each_time_and_the_old_certificate_sta
     made: Callable[..., Certificates], giver: Giver
 ) -> None:
     async with running(made()) as replaced:
-        await asyncio.wait_for(replaced.get(), 20)
+        await asyncio.wait_for(replaced.get(), PATIENCE_S)
     giver.refuses = True
     giver.now += 65 * DAY_S
     for wait, orders in ((0, 2), (0.9 * HOUR_S, 2), (0.2 * HOUR_S, 3), (1.9 * HOUR_S, 3), (0.2 * HOUR_S, 4)):
@@ -115,7 +116,7 @@ async def test_a_failed_order_waits_longer_each_time_and_the_old_certificate_sta
         before = len(giver.jobs)
         async with running(certificates):
             # Nobody asks: a start alone must not order sooner.
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while len(giver.jobs) == before and certificates._due_at() <= giver.now:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0)
@@ -140,7 +141,7 @@ async def test_a_disk_that_takes_nothing_costs_the_order_and_not_the_gateway(
     (tmp_path / "tls" / "last-order.json.new").rmdir()
     giver.now += 2 * HOUR_S
     async with running(certificates) as replaced:
-        await asyncio.wait_for(replaced.get(), 20)
+        await asyncio.wait_for(replaced.get(), PATIENCE_S)
     assert certificates.state().is_well
 
 
@@ -159,11 +160,11 @@ async def test_who_asks_need_not_wait_as_long_and_other_names_not_at_all(
         giver.refuses = False
         await looked(certificates)
         assert len(giver.jobs) == 2
-        await asyncio.wait_for(replaced.get(), 20)
+        await asyncio.wait_for(replaced.get(), PATIENCE_S)
         assert certificates.state().is_well
     other = made(TlsSettings(acme_domains=[NAME, f"www.{NAME}"], acme_agree=True))
     async with running(other) as replaced:
-        await asyncio.wait_for(replaced.get(), 20)
+        await asyncio.wait_for(replaced.get(), PATIENCE_S)
     assert giver.jobs[-1].domains == [NAME, f"www.{NAME}"]
 
 
@@ -204,7 +205,7 @@ async def test_files_that_were_replaced_are_served_and_bad_ones_are_not(
         assert "no private key" in (certificates.state().problem or "")
         pair(tmp_path / "own")
         certificates.use(settings)
-        await asyncio.wait_for(replaced.get(), 20)
+        await asyncio.wait_for(replaced.get(), PATIENCE_S)
     assert certificates.state().is_well
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from patience import PATIENCE_S
 
 from appliance import data_dir
 from appliance.config import Config
@@ -26,7 +27,6 @@ from appliance.store.database import Database, Transaction
 from appliance.store.migrate import migrate
 
 pytestmark = pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")
-DEADLINE_S = 20.0
 TO, SLOWLY = "999000000001", "999000000005"
 """The second one's phone takes a message after 20 s."""
 
@@ -54,7 +54,7 @@ class Shop:
         return await outbox.accept(self.account, self.device, draft, once, at_once=at_once)
 
     async def sent(self, message: Message) -> Message:
-        return await self.house.gateway.outbox.wait(self.account, message, DEADLINE_S)
+        return await self.house.gateway.outbox.wait(self.account, message, PATIENCE_S)
 
     async def state(self, status: DeviceStatus) -> None:
         await self.house.gateway.sandbox.state(self.account.id, self.device.id, StateChanged(status))
@@ -131,7 +131,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 
 async def eventually(check: Callable[[], Any]) -> None:
     """Look whenever the loop has gone round."""
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not check():  # noqa: ASYNC110 (threads of the house set no event)
             await asyncio.sleep(0)
 
@@ -143,7 +143,7 @@ async def held_up(db: Database) -> AsyncIterator[None]:
 
     def work(_tx: Transaction) -> None:
         busy.set()
-        assert may_end.wait(DEADLINE_S)
+        assert may_end.wait(PATIENCE_S)
 
     change = asyncio.create_task(db.transaction(work))
     await eventually(busy.is_set)

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from patience import PATIENCE_S
 from running import PROGRAM, until
 
 from appliance import __version__, cli
@@ -113,15 +114,15 @@ def test_ctrl_c_ends_in_one_line(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*command, f"--data-dir={tmp_path}"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as waiting:
-        until("a command that reads", lambda: _reads_stdin(waiting.pid), 30)
+        until("a command that reads", lambda: _reads_stdin(waiting.pid))
         waiting.send_signal(signal.SIGINT)
-        _, told = waiting.communicate(timeout=30)
+        _, told = waiting.communicate(timeout=PATIENCE_S)
     assert (waiting.returncode, told) == (130, "wa-gateway: interrupted.\n")
 
 
 def ran(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
     command = [*PROGRAM, *words]
-    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, check=False, **more)
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False, **more)
 
 
 @pytest.mark.parametrize("words", [["version"], ["--version"]])
@@ -139,7 +140,9 @@ def test_an_output_that_cannot_be_written_is_told(words: list[str]) -> None:
 
 def test_closed_descriptors_are_no_reason_to_break(tmp_path: Path) -> None:
     command = f"exec {shlex.join([*PROGRAM, 'backup', 'file', f'--data-dir={tmp_path}'])} <&- >&-"
-    ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        ["sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False
+    )
     assert ended.returncode == 1
     assert "there is no terminal to ask at" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -159,9 +162,9 @@ def test_who_types_an_end_where_an_answer_is_wanted_is_understood(words: list[st
         [*PROGRAM, *words, f"--data-dir={tmp_path}"], stdin=theirs, stderr=subprocess.PIPE, text=True
     ) as asking:
         os.close(theirs)
-        until("a question", lambda: _reads_stdin(asking.pid), 30)
+        until("a question", lambda: _reads_stdin(asking.pid))
         os.write(ours, b"\x04")
-        _, told = asking.communicate(timeout=30)
+        _, told = asking.communicate(timeout=PATIENCE_S)
     os.close(ours)
     assert asking.returncode == 1
     assert told.endswith("wa-gateway: nothing was typed, so nothing was done.\n")
@@ -185,7 +188,7 @@ def test_a_command_that_is_told_to_end_leaves_nothing_behind(
             archive.add("note.json", io.BytesIO(note), len(note), lambda _: None)
             archive.add("gateway.db", io.BytesIO(bytes(4 * PIECE)), 4 * PIECE, lambda _: None)
             out.flush()
-            until("a draft", lambda: (data / "restore.draft" / "gateway.db").exists(), 30)
+            until("a draft", lambda: (data / "restore.draft" / "gateway.db").exists())
             restoring.send_signal(number)
             restoring.wait(30)
         told = restoring.communicate()[1]

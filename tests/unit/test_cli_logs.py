@@ -67,14 +67,14 @@ def test_following_misses_nothing_when_files_are_renamed(log: LogFile) -> None:
         reader = threading.Thread(target=lambda: seen.extend(following.stdout or ()))
         reader.start()
         try:
-            until("the first line", lambda: len(seen) == 1, 30)
+            until("the first line", lambda: len(seen) == 1)
             for number in range(1, 1500):
                 log.emit(record(number))
                 if number % 100 == 0:
                     log.flush()
                     until("what was written", lambda: len(seen) > number, 30)  # noqa: B023
             log.flush()
-            until("the last line", lambda: len(seen) == 1500, 30)
+            until("the last line", lambda: len(seen) == 1500)
         finally:
             following.terminate()
             reader.join()

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from patience import PATIENCE_S
 
 from appliance.api.event_stream import EventStream
 from appliance.api.event_tape import KEPT_EVENTS, Tape, Wanted
@@ -25,7 +26,6 @@ from appliance.store.migrate import migrate
 pytestmark = pytest.mark.filterwarnings(
     "ignore::litestar.exceptions.base_exceptions.LitestarDeprecationWarning"
 )
-DEADLINE_S = 60
 WRITERS, EACH = 6, 60
 
 
@@ -161,7 +161,7 @@ async def test_every_follower_is_told_exactly_what_was_committed_in_order(
     # Whoever was told everything already hears of it by one event more.
     [last] = await write(house, told(owner, "a", kinds[0], "the last"))
     everything = {types: count + 1 for types, count in everything.items()}
-    await asyncio.wait_for(asyncio.gather(*tasks), DEADLINE_S)
+    await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_S)
     highest = await house.db.reader.one(events.highest())
     assert highest == last
     assert len(await committed()) < last - WRITERS, "no change was undone: nothing was tested"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from description import DOCS, operations
+from patience import PATIENCE_S
 from running import Account
 
 PACKAGE = "generated_gateway_client"
@@ -48,7 +49,7 @@ class Generated:
             prefix="",
             auth_header_name="X-API-Key",
             raise_on_unexpected_status=True,
-            timeout=30,
+            timeout=PATIENCE_S,
         )
 
     def ask(self, tag: str, operation: str, *path: Any, **more: Any) -> Any:

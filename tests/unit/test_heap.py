@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from patience import PATIENCE_S
+
 # In a process of its own: the allocator's settings are a process's, and cannot be taken back.
 LOGINS = """
 import asyncio
@@ -34,7 +36,7 @@ print(asyncio.run(crowd()))
 
 def test_logins_leave_nothing_behind() -> None:
     run = subprocess.run(
-        [sys.executable, "-c", LOGINS], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", LOGINS], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     hashes_kept = float(run.stdout)
     assert hashes_kept < 0.25
@@ -73,7 +75,7 @@ print(after / before)
 
 def test_what_only_the_start_read_is_let_go_and_comes_back_when_it_is_used() -> None:
     run = subprocess.run(
-        [sys.executable, "-c", START], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", START], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     kept = float(run.stdout)
     assert kept < 0.5

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from media_rig import MediaRig
-from running import START_S
+from patience import PATIENCE_S
 
 from appliance.engine.base import Applied, ChatNamed, Incoming
 from appliance.gateway import inbound
@@ -47,7 +47,7 @@ async def test_those_that_come_together_share_a_commit(tmp_path: Path, many: int
         first = await told(rig, device, many)
         await taken(rig)
         second = await told(rig, device, 1)
-        await asyncio.wait_for(asyncio.gather(*first, *second), START_S)
+        await asyncio.wait_for(asyncio.gather(*first, *second), PATIENCE_S)
         assert rig.db.commits == before + commits
 
 
@@ -55,17 +55,17 @@ async def test_where_somebody_waits_a_group_makes_an_end_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbound, "BRIEF_S", 0.0)
-    monkeypatch.setattr(inbound, "HOLD_S", START_S)
+    monkeypatch.setattr(inbound, "HOLD_S", PATIENCE_S)
     async with MediaRig(tmp_path) as rig:
         device = await rig.device()
         await rig.inbound.drained()
         before, may_go_on = rig.db.changes, threading.Event()
-        busy = asyncio.create_task(rig.db.transaction(lambda _tx: may_go_on.wait(START_S)))
+        busy = asyncio.create_task(rig.db.transaction(lambda _tx: may_go_on.wait(PATIENCE_S)))
         events = await told(rig, device, GROUP_LIMIT)
         await taken(rig)
         # So many that some of them still wait when it is the events' turn.
         callers = [asyncio.create_task(rig.db.transaction(lambda _tx: None)) for _ in range(3 * AT_ONCE)]
         await asyncio.sleep(0)
         may_go_on.set()
-        await asyncio.wait_for(asyncio.gather(busy, *callers, *events), START_S)
+        await asyncio.wait_for(asyncio.gather(busy, *callers, *events), PATIENCE_S)
         assert rig.db.changes - before - 1 - len(callers) > 1

@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_LOCK = Path("packaging/requirements.lock")
@@ -65,7 +66,7 @@ def install(
     command = [str(checkout / "install.sh"), *arguments]
     env = env or {"PATH": os.environ["PATH"]}
     return subprocess.run(
-        command, cwd=elsewhere, env=env, capture_output=True, text=True, timeout=30, check=False
+        command, cwd=elsewhere, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
 
 
@@ -107,7 +108,12 @@ def test_the_scripts_parse_and_are_executable(script: str) -> None:
 def test_shellcheck_finds_nothing() -> None:
     scripts = ["install.sh", *(f"packaging/{name}" for name in BUNDLE_SCRIPTS)]
     said = subprocess.run(
-        ["shellcheck", "-x", *scripts], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        ["shellcheck", "-x", *scripts],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert (said.returncode, said.stdout) == (0, "")
 
@@ -161,7 +167,7 @@ def test_a_bundle_is_not_touched_on_a_machine_it_is_not_for(
         env={"PATH": f"{stand_ins}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert result.returncode == 1
@@ -177,7 +183,12 @@ def test_only_root_installs(bundle: Path, tmp_path: Path) -> None:
     env = {"PATH": f"{stand_ins}:{os.environ['PATH']}"}
     for verb in ("install", "upgrade", "uninstall"):
         done = subprocess.run(
-            [bundle / "install.sh", verb], env=env, capture_output=True, text=True, timeout=30, check=False
+            [bundle / "install.sh", verb],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
         )
         assert (done.returncode, done.stderr) == (
             1,
@@ -215,7 +226,7 @@ def test_the_unit_may_do_little() -> None:
         ["systemd-analyze", "security", "--offline=true", "--threshold=15", UNIT],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert "Overall exposure level" in said.stdout, said.stderr

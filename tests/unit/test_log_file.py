@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from running import until
 
 from appliance.log_file import LogFile, LogFileUnusable
@@ -130,7 +131,9 @@ file.close()
 
 def test_a_disk_that_refuses_costs_lines_and_says_how_many(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert (done.returncode, done.stderr) == (0, "")
     lines = path.read_text().splitlines()
     told = [json.loads(line) for line in lines if line.endswith("}")]
@@ -176,7 +179,7 @@ def test_no_descriptor_for_a_new_file_costs_no_older_one(tmp_path: Path, keep: i
         [sys.executable, "-c", NO_DESCRIPTORS, path, str(keep)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
     )
     assert (done.returncode, done.stderr) == (0, "")

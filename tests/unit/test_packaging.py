@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from appliance.engine.library_file import LibraryFile
 
@@ -16,7 +17,7 @@ PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 
 def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
 
 
@@ -92,7 +93,7 @@ def test_a_file_without_a_module_list_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("script", ["build.sh", "build-arm64.sh", "check-reproducible.sh"])
 def test_a_wrong_option_is_refused_before_anything_is_done(script: str) -> None:
     found = subprocess.run(
-        [PACKAGING / script, "--nonsense"], capture_output=True, text=True, timeout=20, check=False
+        [PACKAGING / script, "--nonsense"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert found.returncode == 2
     assert found.stderr.startswith(f"Usage: packaging/{script}")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from appliance.gateway import signing
@@ -54,7 +55,7 @@ def in_node(secret: str, signature: str, body: bytes) -> str:
         capture_output=True,
         check=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     return ran.stdout
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from patience import PATIENCE_S
 
 from appliance.engine.base import (
     Applied,
@@ -32,7 +33,6 @@ from appliance.model.jid import parse_jid
 from appliance.model.message import MessageStatus
 
 E = TypeVar("E", bound=EngineEvent)
-DEADLINE_S = 5.0
 DEVICE = "cdevice00000000000000000000"
 
 
@@ -59,7 +59,7 @@ class Gateway:
 
     async def until(self, kind: type[E], count: int = 1) -> list[E]:
         """The first `count` events of that kind."""
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while len(found := self.all(kind)) < count:
                 self._changed.clear()
                 await self._changed.wait()
@@ -189,7 +189,7 @@ async def test_receipts_of_each_number(session: Session, gateway: Gateway, numbe
     assert asyncio.get_running_loop().time() - started < 0.05
     # A message to an ordinary person, sent after it, ends later: what has not come by then does not come.
     marker = await session.send(text("04"))
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not any(r.wa_ids == [marker.wa_id] and r.status == "played" for r in gateway.all(ReceiptIn)):
             await gateway.until(ReceiptIn, len(gateway.all(ReceiptIn)) + 1)
     receipts = [r for r in gateway.all(ReceiptIn) if r.wa_ids == [sent.wa_id]]
@@ -237,7 +237,7 @@ async def test_the_slow_number_takes_its_time_and_ends_unknown_when_the_session_
     assert not done
     await session.stop()
     with pytest.raises(EngineError) as interrupted:
-        await asyncio.wait_for(sending, DEADLINE_S)
+        await asyncio.wait_for(sending, PATIENCE_S)
     assert interrupted.value.unknown_outcome
 
 
@@ -356,7 +356,7 @@ async def test_what_comes_while_the_connection_is_lost_arrives_when_it_is_back(
     assert gateway.all(ReceiptIn) == []
     assert gateway.all(MessageIn) == []
     await simulator.set_state(DEVICE, StateChanged(DeviceStatus.CONNECTED))
-    [(told, applied)] = await asyncio.wait_for(writing, DEADLINE_S)
+    [(told, applied)] = await asyncio.wait_for(writing, PATIENCE_S)
     assert told.text == "while you were away"
     assert applied.message_id is not None
     assert len(gateway.all(ReceiptIn)) == 2
@@ -419,7 +419,7 @@ async def test_stopping_does_not_wait_for_a_gateway_that_takes_nothing(
     gateway.open.clear()
     await session.send(text("10"))
     await asyncio.wait([asyncio.create_task(gateway.open.wait())], timeout=0.3)
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         await session.stop()
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 
+from patience import PATIENCE_S
+
 from appliance.engine.base import Applied, ChatNamed, EngineEvent
 from appliance.engine.simulator_timeline import LIMIT, Ack, Timeline
-
-DEADLINE_S = 5.0
 
 
 class Taker:
@@ -27,14 +27,14 @@ async def test_only_so_much_waits() -> None:
     timeline = Timeline(Taker().take)
     for _ in range(LIMIT - 1):
         timeline.later(60, lambda: None)
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         await timeline.room()
     timeline.later(60, lambda: None)
     waiting = asyncio.create_task(timeline.room())
     done, _ = await asyncio.wait([waiting], timeout=0.05)
     assert not done
     await timeline.end()
-    await asyncio.wait_for(waiting, DEADLINE_S)
+    await asyncio.wait_for(waiting, PATIENCE_S)
 
 
 async def test_one_thing_after_the_other_and_a_broken_one_is_skipped() -> None:
@@ -47,7 +47,7 @@ async def test_one_thing_after_the_other_and_a_broken_one_is_skipped() -> None:
     timeline.later(0, lambda: 1 / 0)  # type: ignore[arg-type, return-value]
     assert await timeline.now(lambda: None) == Applied()
     assert await timeline.now(lambda: event("second")) == Applied(None, 2)
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while len(taker.told) < 3:
             await timeline.now(lambda: None)
     assert taker.told == [event("first"), event("second"), event("late")]
@@ -61,4 +61,4 @@ async def test_who_waits_for_something_dropped_is_told_so() -> None:
     done, _ = await asyncio.wait([waiting], timeout=0.05)
     assert not done
     await timeline.end()
-    assert await asyncio.wait_for(waiting, DEADLINE_S) == Applied()
+    assert await asyncio.wait_for(waiting, PATIENCE_S) == Applied()

@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from appliance import systemd
 
@@ -13,7 +14,7 @@ def test_more_time_is_asked_for_again_and_again_until_the_work_is_done(
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.bind(str(tmp_path / "notify"))
-        told.settimeout(10)
+        told.settimeout(PATIENCE_S)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         with systemd.taking_long(every_s=0.01):
             asked = [told.recv(1000).decode().splitlines() for _ in range(3)]
