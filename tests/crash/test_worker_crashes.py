@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from engine_harness import Bench, bench, linked_bench, until
+from loopback.phone import Phone
 from patience import PATIENCE_S
 
 from appliance.engine import spool
@@ -17,6 +18,7 @@ from appliance.engine.session import RealSession
 from appliance.model.device import DeviceStatus
 
 ANN, BEA, CYD = "15550000001", "15550000002", "15550000003"
+MANY = 600
 PARENT = Path(__file__).with_name("engine_parent.py")
 
 
@@ -168,6 +170,26 @@ async def test_a_worker_whose_last_words_are_acknowledged_leaves_no_spool(tmp_pa
         b.heard.acknowledge_all()
         await stopping
         assert spool.mark_of(b.spec("d1").folder) is None
+
+
+async def test_a_worker_that_is_ended_on_its_way_to_whatsapp_does_not_begin_to_read(tmp_path: Path) -> None:
+    """It would be in the middle of one of many waiting messages when its time is over, and lose that."""
+    texts = [f"waiting {n}" for n in range(MANY)]
+
+    async def flood(phone: Phone) -> None:
+        for text in texts:
+            await phone.send_text(ANN, text)
+
+    async with linked_bench(tmp_path) as b:
+        await asyncio.to_thread(b.net.on_phone, BEA, flood)
+        session = b.session("d1", linked=True)
+        await session.start()
+        await until(lambda: session.worker_pid is not None)
+        await session.stop()
+        assert b.net.backlog(ANN) > MANY // 2
+        await b.resume()
+        await b.heard.text("d1", texts[-1])
+        assert sorted({str(m.text) for m in b.heard.of("d1", MessageIn)}) == sorted(texts)
 
 
 async def _recovered(b: Bench) -> list[str]:

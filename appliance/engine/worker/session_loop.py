@@ -122,6 +122,8 @@ class SessionLoop:
         """Called by Go: hand over and return, or wait while main is far behind."""
         self.calls.ready.set()
         self._happened_count += 1
+        if code == Code.CONNECTED and self._ending.is_set():
+            self._hang_up()
         self._happenings.put((code, data))
 
     def _translate(self) -> None:
@@ -225,12 +227,17 @@ class SessionLoop:
         """Stop what comes in, tell what came, wait for its acknowledgement; each within its own limit, for
         the library may hang."""
         self._keep()
-        hanging = threading.Thread(target=self.calls.disconnect, name="disconnect", daemon=True)
-        hanging.start()
-        hanging.join(_DISCONNECT_S)
+        self._hang_up().join(_DISCONNECT_S)
         self._wait_quiet()
         self._backlog.wait_empty(_ACKS_S)
         self._outlet.shut()
+
+    def _hang_up(self) -> threading.Thread:
+        """Have the connection closed: whoever is on the way to one cannot be called back, and must be told
+        again once it stands."""
+        hanging = threading.Thread(target=self.calls.disconnect, name="disconnect", daemon=True)
+        hanging.start()
+        return hanging
 
     def _wait_quiet(self) -> None:
         """Wait for what the library still hands over after it was disconnected.
