@@ -21,7 +21,6 @@ from typing import Literal
 
 import httpx
 import msgspec
-from patience import PATIENCE_S
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -31,6 +30,7 @@ from crash.failpoint_sites import on_the_roads
 from crash.mixed_traffic import THEIRS, Traffic, compare
 from hook import Hook, receiving
 from loopback.server import LoopbackServer
+from patience import PATIENCE_S
 from road import link_by_qr
 from running import Account, Running, until
 

@@ -37,6 +37,11 @@ ONLY_IN = {
     "aiohttp": ("gateway/deliver", "gateway/destinations", "gateway/media", "gateway/http_client"),
     "google": ("engine/worker/",),
 }
+TESTS = Path(__file__).parents[1]
+OURS = {"appliance", *(path.stem for path in TESTS.iterdir() if path.suffix == ".py" or path.is_dir())}
+SCRIPTS = sorted(
+    p for p in TESTS.rglob("*.py") if f"python tests/{p.relative_to(TESTS)}" in p.read_text("utf-8")
+)
 LAZY = {"cli.py", "operations/asking.py", "engine/factory.py"}
 
 
@@ -89,3 +94,13 @@ def test_a_module_says_what_it_is_and_stays_small(path: Path) -> None:
     text = path.read_text("utf-8")
     assert ast.get_docstring(ast.parse(text)), "a module opens with a sentence"
     assert text.count("\n") <= 420, "split it by meaning"
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: str(p.relative_to(TESTS)))
+def test_a_script_knows_its_way_before_it_imports_ours(path: Path) -> None:
+    """pytest knows where the tests' own modules are, and who runs the file by hand does not."""
+    found = False
+    for node in ast.parse(path.read_text("utf-8")).body:
+        names = {name.partition(".")[0] for name in imported(node)}
+        assert found or not names & OURS, f"{names & OURS} cannot be found yet"
+        found = found or "sys.path.insert" in ast.unparse(node)
