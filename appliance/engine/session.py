@@ -39,7 +39,8 @@ _AWAY = frozenset({DeviceStatus.CONNECTING, DeviceStatus.RECONNECTING})
 
 
 class Deadlines(msgspec.Struct, frozen=True):
-    """Seconds. `away_s`: how long a session may stay without a connection before its worker is replaced."""
+    """Seconds. `away_s`: how long a session may stay without a connection before its worker is replaced;
+    `stop_s`: longer than a worker of a busy machine takes at most to tell what it has in hand."""
 
     send_s: float = 60
     media_s: float = 300
@@ -48,7 +49,7 @@ class Deadlines(msgspec.Struct, frozen=True):
     download_s: float = 120
     check_s: float = 20
     away_s: float = 60
-    stop_s: float = 5
+    stop_s: float = 7
     hand_over_s: float = 0.8
 
 
