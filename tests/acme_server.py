@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from pairs import HERE, pair
+from patience import PATIENCE_S
 from running import free_port, until
 
 VERSION = "v2.10.1"
@@ -71,7 +72,7 @@ def acme_server(folder: Path) -> Iterator[AcmeServer]:
             yield server
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(PATIENCE_S)
 
 
 def _answers(server: AcmeServer) -> bool:

@@ -235,7 +235,7 @@ def killed_meanwhile(gateway: Running, me: Asking, ready: Callable[[], Any]) -> 
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = [pool.submit(stubborn) for _ in range(AT_ONCE)]
-        assert begun.wait(10)
+        assert begun.wait(PATIENCE_S)
         ready()
         gateway.kill()
         gateway.start()

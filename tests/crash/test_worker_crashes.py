@@ -249,7 +249,7 @@ async def _start_parent(b: Bench, folder: Path, *to: str) -> asyncio.subprocess.
 
 
 async def _line(stream: asyncio.StreamReader, word: str) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while line := (await stream.readline()).decode().strip():
             if word in line:
                 return line

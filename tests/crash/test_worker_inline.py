@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from engine_harness import ANN, BEA, Bench, linked_bench
+from patience import PATIENCE_S
 
 from appliance.engine.inline import EXIT_CODE
 
@@ -31,7 +32,7 @@ class Main:
 
     async def says(self, words: str) -> str:
         assert self.process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while line := (await self.process.stdout.readline()).decode().strip():
                 if words in line:
                     return line

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from borrowed_root import BorrowedRoot, CannotBorrow
 from bundle import BUILD_S, built
+from patience import PATIENCE_S
 from running import Account, free_port, until
 
 from appliance import __version__
@@ -110,7 +111,7 @@ def started_by_hand(machine: Machine) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def send_one(machine: Machine) -> Account:

@@ -93,7 +93,7 @@ def proxied(
             yield gateway, browser
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize("name", ["nginx.conf", "Caddyfile"])

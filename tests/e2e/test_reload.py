@@ -217,5 +217,5 @@ def test_the_end_of_its_terminal_stops_it(tmp_path: Path) -> None:
     process.send_signal(signal.SIGHUP)
     until("reload", lambda: "config_reloaded" in log.read_text())
     os.close(terminal)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert '"signal": "SIGHUP"' in log.read_text()

@@ -19,6 +19,7 @@ from loopback.curve import KeyPair, verify
 from loopback.nodes import GROUP, JID, LID, PN, elem
 from loopback.patch import PATCH_REASON, can_patch
 from loopback.server import LoopbackServer
+from patience import PATIENCE_S
 
 A, B = "15550000001", "15550000002"
 TESTS = Path(__file__).resolve().parent.parent
@@ -56,7 +57,9 @@ def test_state_survives_a_restart(tmp_path: Path) -> None:
 def control(env: dict[str, str], method: str, *arguments: object) -> Any:
     body = json.dumps(arguments).encode()
     request = urllib.request.Request(f"{env['LOOPBACK_CONTROL']}/{method}", body)
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20) as answer:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+        request, timeout=PATIENCE_S
+    ) as answer:
         return json.load(answer)["result"]
 
 
@@ -77,7 +80,7 @@ def test_alone_as_a_process_with_its_control_door(tmp_path: Path) -> None:
             client.wait_text("and back")
             assert len(control(told, "ledger")) == 1
         server.terminate()
-        assert server.wait(10) == 0
+        assert server.wait(PATIENCE_S) == 0
 
 
 @needs_patch

@@ -190,7 +190,7 @@ def test_a_command_that_is_told_to_end_leaves_nothing_behind(
             out.flush()
             until("a draft", lambda: (data / "restore.draft" / "gateway.db").exists())
             restoring.send_signal(number)
-            restoring.wait(30)
+            restoring.wait(PATIENCE_S)
         told = restoring.communicate()[1]
     assert (restoring.returncode, told.splitlines()[-1]) == (code, "wa-gateway: interrupted.")
     assert not data.exists()
@@ -225,4 +225,4 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
         assert logs.stderr is not None
         logs.stdout.readline()
         logs.stdout.close()
-        assert (logs.wait(30), logs.stderr.read()) == (0, "")
+        assert (logs.wait(PATIENCE_S), logs.stderr.read()) == (0, "")

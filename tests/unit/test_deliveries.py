@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from clock import HandClock
 from delivery_rig import Rig, eventually
+from patience import PATIENCE_S
 from receiver import Received, Receiver, answering
 from standardwebhooks.webhooks import Webhook
 
@@ -277,7 +278,7 @@ async def test_a_worker_that_is_woken_and_cancelled_at_the_same_moment_ends(rig:
     await eventually(lambda: rig.worker.wakeup._waiters)
     rig.worker.wake()
     rig.running.cancel()
-    await asyncio.wait([rig.running], timeout=5)
+    await asyncio.wait([rig.running], timeout=PATIENCE_S)
     assert rig.running.cancelled()
     rig.running = None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from clock import HandClock
 from delivery_rig import Rig, eventually
+from patience import PATIENCE_S
 
 from appliance.gateway.delivery_bell import DeliveryBell
 from appliance.store.database import Transaction
@@ -51,7 +52,7 @@ async def test_a_ring_before_the_commit_does_not_use_up_the_hint(rig: Rig, woken
     def slowly(tx: Transaction) -> None:
         rig.log.append(tx, rig.message(rig.device))
         queued.set()
-        may_commit.wait(10)
+        may_commit.wait(PATIENCE_S)
 
     committing = asyncio.create_task(rig.db.transaction(slowly))
     await eventually(queued.is_set)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from appliance.engine import spool, wire
 from appliance.engine.base import ChatNamed
@@ -75,11 +76,11 @@ def test_too_much_unacknowledged_blocks_until_there_is_room(
     assert over.is_alive()
     backlog.acknowledge(1)
     backlog.acknowledge(2)
-    over.join(5)
+    over.join(PATIENCE_S)
     assert not over.is_alive()
     stop.set()
     ends[0].shutdown(socket.SHUT_RDWR)
-    reader.join(5)
+    reader.join(PATIENCE_S)
 
 
 def test_nobody_waits_when_main_is_gone(ends: tuple[socket.socket, socket.socket]) -> None:

@@ -82,7 +82,7 @@ def test_a_folder_has_one_owner(tmp_path: Path) -> None:
         with pytest.raises(lock.InUse):
             lock.take(tmp_path, 0.1)
         lock.wait_free(tmp_path, 0.1)
-        assert owner.wait(5) == -signal.SIGKILL
+        assert owner.wait(PATIENCE_S) == -signal.SIGKILL
     os.close(lock.take(tmp_path, 0))
 
 

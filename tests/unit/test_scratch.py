@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 
 from appliance import data_dir
 from appliance.scratch import PREFIX, clear, scratch
@@ -89,5 +90,5 @@ def test_what_only_looks_so_stays(tmp_path: Path) -> None:
 def test_folders_are_cleared_while_others_are_made(tmp_path: Path) -> None:
     """Who makes one while somebody clears gets a folder that is there, and keeps it."""
     makers = [subprocess.Popen([sys.executable, "-c", MAKER, tmp_path]) for _ in range(3)]
-    assert [maker.wait(60) for maker in makers] == [0, 0, 0]
+    assert [maker.wait(PATIENCE_S) for maker in makers] == [0, 0, 0]
     assert list(tmp_path.iterdir()) == []
