@@ -137,8 +137,8 @@ def _begun_since(path: Path, file: IO[bytes]) -> tuple[list[IO[bytes]], bool]:
             if os.path.samestat(found, ours):
                 opened.close()
                 return newer, True
-            if newer and os.path.samestat(found, os.fstat(newer[0].fileno())):
-                opened.close()  # that was just renamed
+            if any(os.path.samestat(found, os.fstat(each.fileno())) for each in newer):
+                opened.close()  # renamed since, perhaps more than once
             else:
                 newer.insert(0, opened)
         number += 1

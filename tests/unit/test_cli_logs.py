@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -103,6 +104,35 @@ def test_a_rename_in_the_middle_of_a_look_loses_nothing(
     assert list(itertools.islice(shown, 800)) == list(range(800))
     writer.join()
     file.close()
+
+
+def test_files_that_are_renamed_twice_within_a_look_are_shown_once(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.log"
+
+    def begin(line: str) -> None:
+        for number in (3, 2, 1, 0):
+            if (older := follow_logs._numbered(path, number)).exists():
+                older.replace(follow_logs._numbered(path, number + 1))
+        path.write_text(line + "\n")
+
+    def before_open(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and arguments[0] == f"{path}.2" and waiting:
+            later, waiting[:] = list(waiting), []
+            for line in later:
+                begin(line)
+
+    begin("ours")
+    with path.open("rb") as ours:
+        begin("second")
+        begin("third")
+        waiting = ["fourth", "fifth"]
+        sys.addaudithook(before_open)
+        newer, is_whole = follow_logs._begun_since(path, ours)
+    assert is_whole
+    assert not waiting
+    assert [file.read() for file in newer] == [b"second\n", b"third\n"]
+    for file in newer:
+        file.close()
 
 
 def test_where_there_is_no_file_it_says_where_the_log_goes() -> None:
