@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 Builder = Callable[[Config, Database, Opening], House]
 
-SESSIONS_STOP_S = 8.0
+SESSIONS_STOP_S = 9.0
 INBOUND_DRAIN_S = 3.0
 DELIVERIES_STOP_S = 8.0
 SECOND_SIGNAL_S = 2.0

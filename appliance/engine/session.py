@@ -49,7 +49,7 @@ class Deadlines(msgspec.Struct, frozen=True):
     download_s: float = 120
     check_s: float = 20
     away_s: float = 60
-    stop_s: float = 7
+    stop_s: float = 8
     hand_over_s: float = 0.8
 
 
@@ -168,6 +168,8 @@ class RealSession:
     async def _send(self, message: OutgoingMessage, deadline_s: float) -> Sent:
         async with self._one_send:
             self._require_connected()
+            if self._stopping:
+                raise EngineError("not_connected", "the session is being stopped", retryable=True)
             return await self._call(lambda n: wire.Send(n, message), Sent, deadline_s)
 
     async def _call(self, request: Callable[[int], wire.Request], shape: type[T], deadline_s: float) -> T:

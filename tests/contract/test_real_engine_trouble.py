@@ -102,6 +102,21 @@ async def test_a_send_that_nobody_answers_ends_the_worker_not_the_device(tmp_pat
         assert kinds.keys() == {"worker", "fork_server"}
 
 
+async def test_a_send_under_way_ends_before_its_session_is_stopped(tmp_path: Path) -> None:
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
+        b.net.faults.ack_delay_s = 0.7
+        sending = asyncio.create_task(session.send(HELLO))
+        await asyncio.to_thread(b.net.on_phone, BEA, lambda p: p.wait_for(HELLO.text))
+        stopping = asyncio.create_task(session.stop())
+        await asyncio.sleep(0)
+        with pytest.raises(EngineError) as refused:
+            await session.send(HELLO)
+        assert refused.value.retryable
+        assert (await sending).wa_id == b.net.phones[BEA].inbox[0].id
+        await stopping
+
+
 async def test_a_hung_network_at_the_start_does_not_hold_the_device(tmp_path: Path) -> None:
     async with linked_bench(tmp_path, deadlines=shortened(away_s=1.5)) as b:
         b.net.faults.hang_upgrade = True

@@ -84,7 +84,6 @@ class SessionLoop:
         self._serve()
         self._backlog.close()
         self._keep()
-        self._commands.settle(_SENDS_S)
         self._begin_finish()
         self._finisher.join()
         rest = self._backlog.rest()
@@ -224,9 +223,10 @@ class SessionLoop:
             log.error("not spooled: %s", error.strerror)
 
     def _finish(self) -> None:
-        """Stop what comes in, tell what came, wait for its acknowledgement; each within its own limit, for
-        the library may hang."""
+        """Let the send under way end, stop what comes in, tell what came, wait for its acknowledgement; each
+        within its own limit, for the library may hang."""
         self._keep()
+        self._commands.settle(_SENDS_S)
         self._hang_up().join(_DISCONNECT_S)
         self._wait_quiet()
         self._backlog.wait_empty(_ACKS_S)
