@@ -44,6 +44,17 @@ class KeyBundle:
         return Prekeys(self.identity, int.from_bytes(self.signed_id, "big"), self.signed_key, one_time)
 
 
+Pending = tuple[str, str, str]
+"""What a client acknowledges: tag, id, and whose it is. A receipt's id is that of its message, so that
+several receipts have the same."""
+
+
+def pending_as(node: Node) -> Pending:
+    """What the acknowledgement of that stanza will name."""
+    source = "" if node.tag == "message" else f"{node.attrs.get('from')} {node.attrs.get('type')}"
+    return node.tag, node.attrs["id"], source
+
+
 @dataclass(eq=False)
 class Device:
     """A phone (number 0) or a linked companion."""
@@ -52,7 +63,7 @@ class Device:
     id: int
     noise_public: bytes
     keys: KeyBundle
-    pending: OrderedDict[tuple[str, str], Node] = field(default_factory=OrderedDict)  # not yet acknowledged
+    pending: OrderedDict[Pending, Node] = field(default_factory=OrderedDict)  # not yet acknowledged
     wire: Wire | None = None
     greeted: bool = False  # the phone has handed over its app-state key
     available: bool = False
