@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from engine_harness import ANN, BEA, Bench, bench, linked_bench, shortened, until
+from loopback.phone import Phone
 from patience import PATIENCE_S
 
 from appliance.engine.base import EngineError, MessageIn, OutgoingMessage, QrShown, StateChanged
@@ -100,6 +101,29 @@ async def test_a_send_that_nobody_answers_ends_the_worker_not_the_device(tmp_pat
         kinds = {kind: (device, pid) for kind, device, pid in b.engine.processes()}
         assert kinds["worker"] == ("d1", session.worker_pid)
         assert kinds.keys() == {"worker", "fork_server"}
+
+
+async def test_what_waited_is_read_before_anything_is_sent_to_those_who_wrote(tmp_path: Path) -> None:
+    """Both at once would undo each other's keys: BEA could not open some of what she got."""
+
+    async def write(phone: Phone) -> None:
+        for n in range(100):
+            await phone.send_text(ANN, f"waiting {n}")
+
+    async with linked_bench(tmp_path) as b:
+        session = await b.resume()
+        await session.send(HELLO)
+        await asyncio.to_thread(b.net.on_phone, BEA, lambda p: p.send_text(ANN, "an answer"))
+        await b.heard.text("d1", "an answer")
+        await session.stop()
+        await asyncio.to_thread(b.net.on_phone, BEA, write)
+        since = len(b.heard.incoming)
+        await session.start()
+        await b.heard.state("d1", DeviceStatus.CONNECTED, since)
+        for n in range(30):
+            await session.send(OutgoingMessage(HELLO.to, "text", f"sent meanwhile {n}"))
+        await b.heard.text("d1", "waiting 99")
+        assert b.net.phones[BEA].undecrypted == []
 
 
 async def test_a_send_under_way_ends_before_its_session_is_stopped(tmp_path: Path) -> None:

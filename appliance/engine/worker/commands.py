@@ -12,6 +12,7 @@ from appliance.engine.base import EngineError, PairCode, SendEnded, Sent
 from appliance.engine.worker.backlog import Backlog, Outlet
 from appliance.engine.worker.build import built
 from appliance.engine.worker.calls import Calls
+from appliance.engine.worker.catch_up import CatchUp
 from appliance.engine.worker.translate import Code, Translator
 
 log = logging.getLogger(__name__)
@@ -26,12 +27,14 @@ class Commands:
         outlet: Outlet,
         backlog: Backlog,
         translator: Translator,
+        catch_up: CatchUp,
         happened: Callable[[int, bytes], None],
     ) -> None:
         self._calls = calls
         self._outlet = outlet
         self._backlog = backlog
         self._translator = translator
+        self._catch_up = catch_up
         self._happened = happened
         self._sends = ThreadPoolExecutor(1, "sends")
         self._others = ThreadPoolExecutor(3, "calls")
@@ -99,6 +102,7 @@ class Commands:
 
     def _send(self, command: wire.Send) -> Sent:
         message = built(command.message, self._calls)
+        self._catch_up.wait()
         self._outlet.write(wire.Begun(command.n))
         return self._calls.send(command.message.to, message)
 

@@ -20,6 +20,7 @@ from appliance.engine import spool, wire
 from appliance.engine.base import ChatNamed, EngineError, MessageIn
 from appliance.engine.worker.backlog import Backlog, Outlet
 from appliance.engine.worker.calls import Calls
+from appliance.engine.worker.catch_up import CatchUp
 from appliance.engine.worker.commands import Commands
 from appliance.engine.worker.errors import without_numbers
 from appliance.engine.worker.library import Library
@@ -68,7 +69,10 @@ class SessionLoop:
         self.calls = Calls(library, self._name, lock)
         self._translator = Translator(self.calls, start.linked)
         self._happenings: queue.Queue[tuple[int, bytes]] = queue.Queue(_WAITING_HAPPENINGS)
-        self._commands = Commands(self.calls, self._outlet, self._backlog, self._translator, self._happened)
+        self._catch_up = CatchUp()
+        self._commands = Commands(
+            self.calls, self._outlet, self._backlog, self._translator, self._catch_up, self._happened
+        )
         self._ending = threading.Event()
         self._finisher = threading.Thread(target=self._finish, name="finish", daemon=True)
         self._finish_lock = threading.Lock()
@@ -121,6 +125,7 @@ class SessionLoop:
         """Called by Go: hand over and return, or wait while main is far behind."""
         self.calls.ready.set()
         self._happened_count += 1
+        self._catch_up.happened(code)
         if code == Code.CONNECTED and self._ending.is_set():
             self._hang_up()
         self._happenings.put((code, data))
@@ -226,6 +231,7 @@ class SessionLoop:
         """Let the send under way end, stop what comes in, tell what came, wait for its acknowledgement; each
         within its own limit, for the library may hang."""
         self._keep()
+        self._catch_up.close()
         self._commands.settle(_SENDS_S)
         self._hang_up().join(_DISCONNECT_S)
         self._wait_quiet()

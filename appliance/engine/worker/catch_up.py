@@ -1,0 +1,58 @@
+"""What waited at WhatsApp while we were away is read before anything is sent.
+
+whatsmeow takes the keys of a conversation from its store, uses them and writes them back, for each message
+that it reads or sends, and does not keep the two apart (send.go, message.go, store/sessioncache.go). Of two
+at once one is undone: then the other person cannot open what we sent, or we what came. While a backlog is
+read, one message right after the other, that is nearly certain.
+"""
+
+import threading
+import time
+
+from appliance.engine.base import EngineError
+from appliance.engine.worker.translate import Code
+
+_LONGEST_S = 5.0
+"""Should WhatsApp never say that this was all, nothing waits longer than that after the connection."""
+
+
+class CatchUp:
+    """Knows whether the library is still reading what waited; for any thread."""
+
+    def __init__(self) -> None:
+        self._is_done = self._is_over = False
+        self._connected_at: float | None = None
+        self._change = threading.Condition()
+
+    def happened(self, code: int) -> None:
+        """To be told of each happening as it comes. The end of what waited may be told before the connection
+        is."""
+        with self._change:
+            match code:
+                case Code.CONNECTED:
+                    self._connected_at = time.monotonic()
+                case Code.CAUGHT_UP:
+                    self._is_done = True
+                case Code.DISCONNECTED:
+                    self._is_done, self._connected_at = False, None
+                case _:
+                    return
+            self._change.notify_all()
+
+    def wait(self) -> None:
+        """Return when one may send, at once without a connection. Raises EngineError when the session is
+        ended meanwhile."""
+        with self._change:
+            while not self._is_over and not self._is_done and self._connected_at is not None:
+                left_s = self._connected_at + _LONGEST_S - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._change.wait(left_s)
+            if self._is_over:
+                raise EngineError("not_connected", "the session is being stopped", retryable=True)
+
+    def close(self) -> None:
+        """The session is being ended: nothing is begun any more."""
+        with self._change:
+            self._is_over = True
+            self._change.notify_all()
