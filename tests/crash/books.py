@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-Victim = Literal["group", "main", "worker", "fork server"]
+Victim = Literal["group", "main", "worker", "fork server", "nobody"]
 
 SENT = {"sent", "delivered", "read"}
 ENDED = {*SENT, "failed", "unconfirmed"}
@@ -18,9 +18,9 @@ SEEN_LATER_S = 0.5
 
 
 class Kill(msgspec.Struct):
-    """One SIGKILL. `number` is the account of a killed worker; `back_s` the time from the kill to /readyz, or
-    to that worker's device being connected again (nothing to wait for after the fork server), `where` the
-    step that main was at, if that was chosen."""
+    """One SIGKILL, or an orderly stop, which kills `nobody`. `number` is the account of a killed worker;
+    `back_s` the time from the kill to /readyz, or to that worker's device being connected again (nothing to
+    wait for after the fork server), `where` the step that main was at, if that was chosen."""
 
     victim: Victim
     at: float

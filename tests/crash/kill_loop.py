@@ -1,4 +1,5 @@
-"""R1 and R2: SIGKILL in mixed traffic on the real engine, again and again, then the books are compared.
+"""R1 and R2: SIGKILL in mixed traffic on the real engine, again and again, and orderly stops between; then
+the books are compared.
 
 python tests/crash/kill_loop.py [cycles, default 200] [seed]
 """
@@ -30,7 +31,13 @@ READY_S, BACK_S = 3.0, 5.0
 
 TRAFFIC_S = (0.2, 1.2)
 UNNOTICED_S = 0.3
-OF_TEN: tuple[Victim, ...] = ("group",) * 3 + ("main",) * 4 + ("worker",) * 2 + ("fork server",)
+OF_TEN: tuple[Victim, ...] = (
+    *("group",) * 3,
+    *("main",) * 3,
+    *("worker",) * 2,
+    "fork server",
+    "nobody",
+)
 
 
 class Killer:
@@ -51,6 +58,8 @@ class Killer:
                     self._kill_worker(chance.choice(list(self._devices)))
                 case "fork server":
                     self._kill_fork_server()
+                case "nobody":
+                    self._stop()
                 case _:
                     self._kill_main(victim)
             if chance.random() < 0.7:  # sometimes the next kill comes while the sessions are being resumed
@@ -65,6 +74,12 @@ class Killer:
         self._gateway.kill(group=victim == "group")
         self._gateway.start()
         kill.back_s = time.monotonic() - kill.at
+
+    def _stop(self) -> None:
+        """As the service manager does it: nothing is lost, and no process has to be killed."""
+        self._noted(Kill("nobody", time.monotonic()))
+        self._fault_if(self._gateway.stop() != 0, "an orderly stop ended with an error")
+        self._gateway.start()
 
     def _kill_worker(self, number: str) -> None:
         """Only its own device notices."""
