@@ -2,11 +2,9 @@
 
 import threading
 
-import pytest
 from patience import PATIENCE_S
 
 from appliance.engine.base import EngineError
-from appliance.engine.worker import catch_up
 from appliance.engine.worker.catch_up import CatchUp
 from appliance.engine.worker.translate import Code
 
@@ -65,10 +63,20 @@ def test_each_connection_has_a_backlog_of_its_own() -> None:
     assert sender.goes(), "without a connection the library itself refuses"
 
 
-def test_what_is_never_told_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catch_up, "_LONGEST_S", SHORT_S)
-    caught_up = CatchUp()
+def test_where_the_end_is_never_told_silence_or_time_is_the_end() -> None:
+    now = 1000.0
+    caught_up = CatchUp(lambda: now)
+    assert caught_up.left_s() == 0
     caught_up.happened(Code.CONNECTED)
+    assert caught_up.left_s() == 5
+    while caught_up.left_s():
+        now += 4
+        caught_up.happened(Code.MESSAGE)
+    assert now == 1048
+    caught_up.happened(Code.DISCONNECTED)
+    caught_up.happened(Code.CONNECTED)
+    now += 5
+    assert caught_up.left_s() == 0
     assert Sender(caught_up).goes()
 
 

@@ -8,29 +8,35 @@ read, one message right after the other, that is nearly certain.
 
 import threading
 import time
+from collections.abc import Callable
 
 from appliance.engine.base import EngineError
 from appliance.engine.worker.translate import Code
 
-_LONGEST_S = 5.0
-"""Should WhatsApp never say that this was all, nothing waits longer than that after the connection."""
+_SILENT_S = 5.0
+"""Should WhatsApp never say that this was all: it was, when nothing has come for so long."""
+_LONGEST_S = 45.0
+"""And no send waits longer than that after the connection. Main gives one 60 s in all."""
 
 
 class CatchUp:
     """Knows whether the library is still reading what waited; for any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._is_done = self._is_over = False
         self._connected_at: float | None = None
+        self._heard_at = 0.0
         self._change = threading.Condition()
 
     def happened(self, code: int) -> None:
         """To be told of each happening as it comes. The end of what waited may be told before the connection
         is."""
         with self._change:
+            self._heard_at = self._monotonic()
             match code:
                 case Code.CONNECTED:
-                    self._connected_at = time.monotonic()
+                    self._connected_at = self._heard_at
                 case Code.CAUGHT_UP:
                     self._is_done = True
                 case Code.DISCONNECTED:
@@ -43,13 +49,17 @@ class CatchUp:
         """Return when one may send, at once without a connection. Raises EngineError when the session is
         ended meanwhile."""
         with self._change:
-            while not self._is_over and not self._is_done and self._connected_at is not None:
-                left_s = self._connected_at + _LONGEST_S - time.monotonic()
-                if left_s <= 0:
-                    break
+            while (left_s := self.left_s()) > 0:
                 self._change.wait(left_s)
             if self._is_over:
                 raise EngineError("not_connected", "the session is being stopped", retryable=True)
+
+    def left_s(self) -> float:
+        """How long one would have to wait from now on, at most."""
+        if self._is_over or self._is_done or self._connected_at is None:
+            return 0.0
+        until = min(self._heard_at + _SILENT_S, self._connected_at + _LONGEST_S)
+        return max(0.0, until - self._monotonic())
 
     def close(self) -> None:
         """The session is being ended: nothing is begun any more."""
