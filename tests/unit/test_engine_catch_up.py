@@ -38,6 +38,7 @@ class Sender(threading.Thread):
 def test_a_send_waits_for_the_end_of_the_backlog_and_the_next_does_not() -> None:
     caught_up = CatchUp()
     caught_up.happened(Code.CONNECTED)
+    caught_up.happened(Code.ANNOUNCED)
     sender = Sender(caught_up)
     caught_up.happened(Code.MESSAGE)
     assert sender.still_waits()
@@ -55,7 +56,7 @@ def test_the_end_of_the_backlog_may_be_told_before_the_connection() -> None:
 
 def test_each_connection_has_a_backlog_of_its_own() -> None:
     caught_up = CatchUp()
-    for code in (Code.CONNECTED, Code.CAUGHT_UP, Code.DISCONNECTED, Code.CONNECTED):
+    for code in (Code.CONNECTED, Code.CAUGHT_UP, Code.DISCONNECTED, Code.ANNOUNCED, Code.CONNECTED):
         caught_up.happened(code)
     sender = Sender(caught_up)
     assert sender.still_waits()
@@ -68,6 +69,8 @@ def test_where_the_end_is_never_told_silence_or_time_is_the_end() -> None:
     caught_up = CatchUp(lambda: now)
     assert caught_up.left_s() == 0
     caught_up.happened(Code.CONNECTED)
+    assert caught_up.left_s() == 1
+    caught_up.happened(Code.ANNOUNCED)
     assert caught_up.left_s() == 5
     while caught_up.left_s():
         now += 4
@@ -75,7 +78,7 @@ def test_where_the_end_is_never_told_silence_or_time_is_the_end() -> None:
     assert now == 1048
     caught_up.happened(Code.DISCONNECTED)
     caught_up.happened(Code.CONNECTED)
-    now += 5
+    now += 1
     assert caught_up.left_s() == 0
     assert Sender(caught_up).goes()
 
@@ -83,6 +86,7 @@ def test_where_the_end_is_never_told_silence_or_time_is_the_end() -> None:
 def test_whoever_waits_when_the_session_is_ended_may_try_again() -> None:
     caught_up = CatchUp()
     caught_up.happened(Code.CONNECTED)
+    caught_up.happened(Code.ANNOUNCED)
     sender = Sender(caught_up)
     assert sender.still_waits()
     caught_up.close()

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from appliance.engine.base import EngineError
 from appliance.engine.worker.translate import Code
 
+_UNANNOUNCED_S = 1.0
+"""Something waits if WhatsApp says so, which it does right after the connection (types/events/events.go)."""
 _SILENT_S = 5.0
 """Should WhatsApp never say that this was all: it was, when nothing has come for so long."""
 _LONGEST_S = 45.0
@@ -24,23 +26,26 @@ class CatchUp:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._is_done = self._is_over = False
+        self._is_announced = self._is_done = self._is_over = False
         self._connected_at: float | None = None
         self._heard_at = 0.0
         self._change = threading.Condition()
 
     def happened(self, code: int) -> None:
-        """To be told of each happening as it comes. The end of what waited may be told before the connection
-        is."""
+        """To be told of each happening as it comes. What waits, and its end, may be told before the
+        connection is."""
         with self._change:
             self._heard_at = self._monotonic()
             match code:
                 case Code.CONNECTED:
                     self._connected_at = self._heard_at
+                case Code.ANNOUNCED:
+                    self._is_announced = True
                 case Code.CAUGHT_UP:
                     self._is_done = True
                 case Code.DISCONNECTED:
-                    self._is_done, self._connected_at = False, None
+                    self._is_announced = self._is_done = False
+                    self._connected_at = None
                 case _:
                     return
             self._change.notify_all()
@@ -58,7 +63,9 @@ class CatchUp:
         """How long one would have to wait from now on, at most."""
         if self._is_over or self._is_done or self._connected_at is None:
             return 0.0
-        until = min(self._heard_at + _SILENT_S, self._connected_at + _LONGEST_S)
+        until = self._connected_at + _UNANNOUNCED_S
+        if self._is_announced:
+            until = min(self._heard_at + _SILENT_S, self._connected_at + _LONGEST_S)
         return max(0.0, until - self._monotonic())
 
     def close(self) -> None:

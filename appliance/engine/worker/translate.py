@@ -59,6 +59,7 @@ class Code(enum.IntEnum):
     RECEIPT = 18
     JOINED_GROUP = 21
     GROUP_CHANGED = 22
+    ANNOUNCED = 26
     CAUGHT_UP = 27
     UNDECRYPTABLE = 44
 
