@@ -43,6 +43,19 @@ def until(what: str, check: Callable[[], Any], timeout_s: float = PATIENCE_S) ->
         time.sleep(0.01)
 
 
+def answered(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """The answer, asked for again while there is none: when a certificate is swapped, a connection that the
+    old listener still took may be cut, before its request or after."""
+
+    def check() -> httpx.Response | None:
+        with contextlib.suppress(httpx.TransportError):
+            return ask()
+        return None
+
+    found: httpx.Response = until("answer", check)
+    return found
+
+
 class Account:
     """One account's way in: an HTTP client with its key."""
 
