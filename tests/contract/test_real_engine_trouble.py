@@ -129,7 +129,7 @@ async def test_what_waited_is_read_before_anything_is_sent_to_those_who_wrote(tm
 async def test_a_send_under_way_ends_before_its_session_is_stopped(tmp_path: Path) -> None:
     async with linked_bench(tmp_path) as b:
         session = await b.resume()
-        b.net.faults.ack_delay_s = 0.7
+        b.net.faults.ack_delay_s = 0.5
         sending = asyncio.create_task(session.send(HELLO))
         await asyncio.to_thread(b.net.on_phone, BEA, lambda p: p.wait_for(HELLO.text))
         stopping = asyncio.create_task(session.stop())

@@ -32,6 +32,17 @@ def test_a_run_that_kept_every_promise() -> None:
         assert judged(lambda books, found: None, victim).faults == []
 
 
+def test_of_a_hundred_texts_one_may_have_crossed_one_of_ours() -> None:
+    def spoil(books: Books, found: Found) -> None:
+        for n in range(2, 101):
+            books.written[f"in {n}"] = Written(f"P{n}", OURS, 90.0)
+            found.came[f"P{n}"] = "text"
+        found.came |= {"P1": "undecryptable", "P2": "undecryptable"}
+
+    [named] = judged(spoil).faults
+    assert named.startswith("'in 2' was not decrypted")
+
+
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [
