@@ -111,7 +111,9 @@ def test_rotating_the_key_ends_its_streams(account: Account) -> None:
     with following(account.http, "/events") as stream:
         stream.next("status")
         account.ok("POST", "/auth/rotate-key")
+        began = time.monotonic()
         stream.rest()
+        assert time.monotonic() - began < 5
 
 
 def test_a_reader_that_goes_away_is_forgotten(shared: Running, account: Account) -> None:
@@ -177,7 +179,7 @@ def test_the_list_waits_for_the_next_event(account: Account) -> None:
     began = time.monotonic()
     found = polled(account, f"/devices/{device}/events", after=start, wait=20)
     assert [item["data"]["text"] for item in found["items"]] == ["late"]
-    assert time.monotonic() - began > 0.3
+    assert 0.3 < time.monotonic() - began < 10
     later.join()
 
 
@@ -186,7 +188,7 @@ def test_the_list_stops_waiting_in_time(account: Account) -> None:
     start = polled(account, limit=200)["nextCursor"]
     began = time.monotonic()
     assert polled(account, after=start, wait=1)["items"] == []
-    assert time.monotonic() - began > 0.9
+    assert 0.9 < time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("query", [{"wait": 26}, {"limit": 0}, {"after": -1}, {"after": "x"}, {"since": 1}])

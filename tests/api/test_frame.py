@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Callable
 
 import httpx
@@ -128,8 +129,10 @@ def test_stopping_ends_streams_waits_and_half_requests(start: Callable[..., Runn
     idle = socket.create_connection(("127.0.0.1", gateway.port))
     with following(account.http, "/events") as stream:
         assert stream.next().data["deviceId"] == device
+        began = time.monotonic()
         assert gateway.stop() == 0
         stream.rest()
+    assert time.monotonic() - began < 15
     half.close()
     idle.close()
 

@@ -71,8 +71,10 @@ def test_from_nothing_to_a_received_message(account: Account) -> None:
     assert (device["sandbox"], device["linked"]) == (True, False)
     path = f"/devices/{device['id']}"
     account.refused(409, "no_qr", "POST", f"{path}/sandbox/scan")
+    started = time.monotonic()
     account.ok("POST", f"{path}/connect")
     until("QR code", lambda: account.http.get(f"{path}/qr", params={"format": "json"}).is_success)
+    assert time.monotonic() - started < 0.5
     scanned = account.ok("POST", f"{path}/sandbox/scan", {"phone": ANN, "pushName": "Ann"})
     assert (scanned["status"], scanned["phone"], scanned["pushName"]) == ("CONNECTED", ANN, "Ann")
     account.refused(409, "already_linked", "POST", f"{path}/sandbox/scan")

@@ -1,15 +1,19 @@
 """How long a sender waits, and for what."""
 
+import time
+
 from running import Account
 
 
 def test_a_device_that_reconnects_is_not_waited_for(account: Account) -> None:
     device_id = account.device()
     account.ok("POST", f"/devices/{device_id}/sandbox/state", {"status": "RECONNECTING"})
+    started = time.monotonic()
     body = {"deviceId": device_id, "to": "628111222333", "text": "later"}
     answer = account.http.post("/messages/send-text", json=body)
     assert answer.status_code == 202
     assert answer.json()["status"] == "queued"
+    assert time.monotonic() - started < 5
     account.ok("POST", f"/devices/{device_id}/sandbox/state", {"status": "CONNECTED"})
     account.message(answer.json()["id"], "read")
 

@@ -1,12 +1,12 @@
 """Lost connections, hung networks and deadlines, over the loopback network."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 from engine_harness import ANN, BEA, Bench, bench, linked_bench, shortened, until
 from loopback.phone import Phone
-from patience import PATIENCE_S
 
 from appliance.engine.base import EngineError, MessageIn, OutgoingMessage, QrShown, StateChanged
 from appliance.engine.launcher import ExecLauncher
@@ -79,8 +79,9 @@ async def test_a_replaced_session_waits_long_before_it_fights_back(tmp_path: Pat
         told = await b.heard.state("d1", DeviceStatus.RECONNECTING, since)
         assert told.reason == "replaced"
         await until(lambda: session.worker_pid is None)
-        async with asyncio.timeout(PATIENCE_S):
-            await session.stop()
+        before = time.monotonic()
+        await session.stop()
+        assert time.monotonic() - before < 5
 
 
 async def test_a_send_that_nobody_answers_ends_the_worker_not_the_device(tmp_path: Path) -> None:
@@ -179,8 +180,9 @@ async def test_stopping_is_quick_whatever_the_network_does(tmp_path: Path, fault
         elif fault == "mute":
             b.net.faults.mute = True
             sending = asyncio.create_task(session.send(HELLO))
-        async with asyncio.timeout(PATIENCE_S):
-            await session.stop()
+        before = time.monotonic()
+        await session.stop()
+        assert time.monotonic() - before < 5
         assert session.worker_pid is None
         if fault == "mute":
             with pytest.raises(EngineError):

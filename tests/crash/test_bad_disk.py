@@ -67,7 +67,7 @@ class Patient:
             return not found
 
         with contextlib.suppress(AssertionError):
-            until("agreement of the books", agree)
+            until("agreement of the books", agree, 40)
         assert found == []
 
 
@@ -129,7 +129,7 @@ def test_a_disk_that_syncs_slowly_makes_answers_late_and_none_wrong(patient: Pat
     until("answers", lambda: len(patient.books.sends) > 20)
     began = time.monotonic()
     with switch.bad(SLOW):
-        until("slow answers", lambda: len(patient.books.between(began + 2.0, 1e12)) >= 2)
+        until("slow answers", lambda: len(patient.books.between(began + 2.0, 1e12)) >= 2, 30)
     clients.stop()
     assert not [answer for answer in patient.books.sends if answer.message_id is None]
     patient.proven()
@@ -160,7 +160,7 @@ def test_a_truly_full_disk_refuses_sends_and_takes_them_again_once_there_is_room
         began = time.monotonic()
         filler = small_disk / "filler"
         _fill(filler)
-        until("refusals", lambda: _refusals(patient.books, began) > 10)
+        until("refusals", lambda: _refusals(patient.books, began) > 10, 30)
         clients.stop()
         filler.unlink()
         took_s = recovered(gateway, patient.account, patient.device_id, "after")
@@ -183,7 +183,7 @@ def test_a_start_on_a_disk_that_is_nearly_full_refuses_sends_until_there_is_room
         account.refused(507, "storage_full", "POST", "/messages/send-text", body)
         account.ok("POST", f"/devices/{device_id}/sandbox/receive", {"text": "This comes in all the same"})
         filler.unlink()
-        until("room", lambda: account.http.post("/messages/send-text", json=body).is_success)
+        until("room", lambda: account.http.post("/messages/send-text", json=body).is_success, 30)
         assert gateway.stop() == 0
     finally:
         gateway.close()
@@ -211,7 +211,7 @@ def test_a_start_on_a_disk_that_is_full_to_the_last_byte_uses_the_reserve(
         body = {"deviceId": device_id, "to": ECHO, "text": "Is there room?"}
         account.refused(507, "storage_full", "POST", "/messages/send-text", body)
         (small_disk / "filler").unlink()
-        until("room", lambda: account.http.post("/messages/send-text", json=body).is_success)
+        until("room", lambda: account.http.post("/messages/send-text", json=body).is_success, 30)
         assert gateway.stop() == 0
     finally:
         gateway.close()

@@ -3,6 +3,7 @@
 import base64
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -182,9 +183,11 @@ def test_a_hung_network_does_not_hang_the_gateway(net: LoopbackServer, gateway: 
     account = gateway.account()
     device_id = link_by_qr(net, account, OURS)
     net.faults.withhold_acks = True
+    started = time.monotonic()
     body = {"deviceId": device_id, "to": THEIRS, "text": "x"}
     answer = account.http.post("/messages/send-text", json=body, headers={"Prefer": "wait=1"})
     assert answer.status_code == 202
+    assert time.monotonic() - started < 5
     assert httpx.get(f"{gateway.url}/healthz").status_code == 200
     assert account.ok("POST", f"/devices/{device_id}/disconnect")["status"] == "DISCONNECTED"
     account.message(answer.json()["id"], "unconfirmed")

@@ -5,6 +5,7 @@ import re
 import shutil
 import ssl
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from appliance.server import HEADER_TIMEOUT_MS
 PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 NAME = "wa.example.org"
 LARGE = 90 * 2**20
+SOON_S = 2.0
 _CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 
 
@@ -132,7 +134,9 @@ def signing_in(browser: httpx.Client) -> None:
 def streams(browser: httpx.Client, account: Account, device: str) -> None:
     with following(browser, "/api/events") as reader:
         account.send(device, "628123456789", "through the proxy")
+        sent_at = time.monotonic()
         reader.next("message.status")
+        assert time.monotonic() - sent_at < SOON_S, "the event was held back"
 
 
 def large_file(browser: httpx.Client, device: str) -> None:

@@ -111,8 +111,10 @@ async def test_what_cannot_be_written_over_is_told_as_unknown(db: Database, disk
 async def test_while_the_disk_fails_changes_are_refused_at_once(db: Database, disk: FailingDisk) -> None:
     disk.failing_syncs = 5
     for _ in range(3):
+        began = time.monotonic()
         with pytest.raises(StoreError):
             await db.transaction(lambda tx: add("refused", tx))
+        assert time.monotonic() - began < 2
     await until_it_takes(db, "after")
     assert await names(db) == ["after"]
 

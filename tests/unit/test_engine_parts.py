@@ -88,10 +88,10 @@ def test_a_folder_has_one_owner(tmp_path: Path) -> None:
 
 def test_a_free_folder_is_not_waited_for(tmp_path: Path) -> None:
     before = time.monotonic()
-    lock.wait_free(tmp_path, PATIENCE_S)
+    lock.wait_free(tmp_path, 5)
     os.close(lock.take(tmp_path, 0))
-    lock.wait_free(tmp_path, PATIENCE_S)
-    assert time.monotonic() - before < PATIENCE_S
+    lock.wait_free(tmp_path, 5)
+    assert time.monotonic() - before < 1
 
 
 def test_main_never_imports_the_library_or_its_protobufs() -> None:
