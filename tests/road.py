@@ -1,9 +1,21 @@
-"""A real device, linked on the loopback network."""
+"""A real device, linked on the loopback network, and a text each way."""
 
 from typing import Any
 
 from loopback.server import LoopbackServer
 from running import Account, until
+
+
+def text_both_ways(
+    net: LoopbackServer, account: Account, device_id: str, ours: str, theirs: str, text: str
+) -> None:
+    """The text reaches the other person and is told as delivered, and the answer to it comes in."""
+    sent = account.send(device_id, theirs, text)
+    net.on_phone(theirs, lambda phone: phone.wait_for(text))
+    account.message(sent["id"], "delivered")
+    answer = f"answer to {text}"
+    net.on_phone(theirs, lambda phone: phone.send_text(ours, answer))
+    until("answer", lambda: answer in [m["text"] for m in account.every("/messages")])
 
 
 def link_by_qr(net: LoopbackServer, account: Account, number: str) -> str:

@@ -155,7 +155,7 @@ class Running:
                 env={**os.environ, **self.environment},
                 start_new_session=True,
             )
-        until("ready gateway", self._is_ready, PATIENCE_S)
+        until("ready gateway", self._is_ready)
         return self
 
     def stop(self) -> int:

@@ -168,8 +168,6 @@ class RealSession:
     async def _send(self, message: OutgoingMessage, deadline_s: float) -> Sent:
         async with self._one_send:
             self._require_connected()
-            if self._stopping:
-                raise EngineError("not_connected", "the session is being stopped", retryable=True)
             return await self._call(lambda n: wire.Send(n, message), Sent, deadline_s)
 
     async def _call(self, request: Callable[[int], wire.Request], shape: type[T], deadline_s: float) -> T:
@@ -178,6 +176,8 @@ class RealSession:
         return await self._link.call(request, shape, deadline_s)
 
     def _require_connected(self) -> None:
+        if self._stopping:
+            raise EngineError("not_connected", "the session is being stopped", retryable=True)
         if self._status is not DeviceStatus.CONNECTED:
             raise EngineError("not_connected", f"the session is {self._status}", retryable=True)
 

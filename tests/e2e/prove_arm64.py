@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from loopback.server import LoopbackServer
 from processes import descendants
-from road import link_by_qr
+from road import link_by_qr, text_both_ways
 from running import Account, Running, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,20 +111,20 @@ def use(gateway: Running, net: LoopbackServer) -> None:
     with step("a real device is linked"):
         device_id = link_by_qr(net, account, OURS)
     with step("a text each way"):
-        both_ways(account, net, device_id, "first")
+        text_both_ways(net, account, device_id, OURS, THEIRS, "first")
     with step("a file each way"):
         files(account, net, device_id)
     with step("a worker is killed, and its device is connected again"):
         os.kill(descendants(gateway.process.pid)[-1], 9)
         until("loss", lambda: account.ok("GET", f"/devices/{device_id}")["status"] != "CONNECTED")
         account.connected(device_id)
-    both_ways(account, net, device_id, "after the worker")
+    text_both_ways(net, account, device_id, OURS, THEIRS, "after the worker")
     with step("stopped"):
         assert gateway.stop() == 0
     with step("started, until it is connected"):
         gateway.start()
         account.connected(device_id)
-    both_ways(account, net, device_id, "after the start")
+    text_both_ways(net, account, device_id, OURS, THEIRS, "after the start")
     with step("stopped"):
         assert gateway.stop() == 0
 
@@ -139,14 +139,6 @@ def files(account: Account, net: LoopbackServer, device_id: str) -> None:
     net.on_phone(THEIRS, lambda phone: phone.send_media(OURS, "document", FILE))
     [here] = until("message", lambda: [m for m in account.every("/messages") if m["kind"] == "document"][:-1])
     until("file", lambda: account.http.get(f"/messages/{here['id']}/media").content == FILE)
-
-
-def both_ways(account: Account, net: LoopbackServer, device_id: str, text: str) -> None:
-    sent = account.send(device_id, THEIRS, text)
-    net.on_phone(THEIRS, lambda phone: phone.wait_for(text))
-    account.message(sent["id"], "delivered")
-    net.on_phone(THEIRS, lambda phone: phone.send_text(OURS, f"answer to {text}"))
-    until("answer", lambda: f"answer to {text}" in [m["text"] for m in account.every("/messages")])
 
 
 if __name__ == "__main__":

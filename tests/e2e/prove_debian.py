@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bundle import built
 from debian_root import DebianRoot, make_pristine
 from loopback.server import LoopbackServer
-from road import link_by_qr
+from road import link_by_qr, text_both_ways
 from running import Account, until
 
 from appliance import __version__
@@ -199,11 +199,7 @@ class Proof:
 
     def both_ways(self, text: str) -> None:
         self.account.connected(self.device_id, 60)
-        sent = self.account.send(self.device_id, THEIRS, text)
-        self.net.on_phone(THEIRS, lambda phone: phone.wait_for(text))
-        self.account.message(sent["id"], "delivered")
-        self.net.on_phone(THEIRS, lambda phone: phone.send_text(OURS, f"answer to {text}"))
-        until("answer", lambda: f"answer to {text}" in self.texts())
+        text_both_ways(self.net, self.account, self.device_id, OURS, THEIRS, text)
 
     def texts(self) -> list[str]:
         return [m["text"] for m in self.account.every("/messages")]

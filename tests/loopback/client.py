@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from patience import PATIENCE_S
+
 from loopback.nodes import GROUP, PN
 from loopback.protos import e2e
 from loopback.protos import neonize as pb
@@ -111,7 +113,7 @@ class Client:
         name: str,
         match: Callable[[Any], bool] = lambda _: True,
         *,
-        timeout_s: float = 60,
+        timeout_s: float = PATIENCE_S,
         since: int = 0,
     ) -> Any:
         """The first event of this name that matches, from position `since` (see `mark`). TimeoutError."""
@@ -126,18 +128,18 @@ class Client:
             raise TimeoutError(f"no {name}; saw {seen}; last logs {logs}")
         return found.value
 
-    def wait_text(self, text: str, *, since: int = 0, timeout_s: float = 60) -> Any:
+    def wait_text(self, text: str, *, since: int = 0, timeout_s: float = PATIENCE_S) -> Any:
         """The first Message with this text."""
         return self.wait("Message", lambda m: text_of(m) == text, since=since, timeout_s=timeout_s)
 
-    def wait_receipt(self, message_id: str, kind: str, *, timeout_s: float = 60) -> Any:
+    def wait_receipt(self, message_id: str, kind: str, *, timeout_s: float = PATIENCE_S) -> Any:
         """A receipt of a kind (`DELIVERED`, `READ`, `PLAYED` …) for a message."""
         wanted = pb.Receipt.ReceiptType.Value(kind)
         return self.wait(
             "Receipt", lambda r: message_id in r.MessageIDs and r.Type == wanted, timeout_s=timeout_s
         )
 
-    def wait_synced(self, timeout_s: float = 60) -> str:
+    def wait_synced(self, timeout_s: float = PATIENCE_S) -> str:
         """Wait until app state has brought the push name, which presence needs; returns it."""
         deadline = time.monotonic() + timeout_s
         while not (name := str(self.call("push_name"))):
@@ -159,7 +161,7 @@ class Client:
                 self._changed.wait(left)
             return found
 
-    def call(self, method: str, *arguments: Any, timeout_s: float = 60) -> Any:
+    def call(self, method: str, *arguments: Any, timeout_s: float = PATIENCE_S) -> Any:
         """Any method of client_main. Raises ClientError, or TimeoutError when the call hangs."""
         number = next(self._numbers)
         assert self._process.stdin is not None
@@ -172,13 +174,13 @@ class Client:
             raise ClientError(answer["error"])
         return answer["result"]
 
-    def send(self, to: str, message: Any, *, timeout_s: float = 60) -> str:
+    def send(self, to: str, message: Any, *, timeout_s: float = PATIENCE_S) -> str:
         """To a number or a group JID; returns the message id."""
         user, _, server = to.partition("@")
         raw = base64.b64encode(message.SerializeToString()).decode()
         return str(self.call("send", user, server or PN, raw, timeout_s=timeout_s))
 
-    def send_text(self, to: str, text: str, *, timeout_s: float = 60) -> str:
+    def send_text(self, to: str, text: str, *, timeout_s: float = PATIENCE_S) -> str:
         return self.send(to, e2e.Message(conversation=text), timeout_s=timeout_s)
 
     def send_file(self, to: str, part_name: str, kind: str, data: bytes, **details: Any) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from patience import PATIENCE_S
+
 from loopback.nodes import PN
 
 _SOURCE = Path(__file__).resolve().parent / "baileys"
@@ -93,7 +95,7 @@ class BaileysClient:
             if line.startswith("{"):
                 self._heard.put(json.loads(line))
 
-    def wait(self, kind: str, *, timeout_s: float = 60, **want: Any) -> dict[str, Any]:
+    def wait(self, kind: str, *, timeout_s: float = PATIENCE_S, **want: Any) -> dict[str, Any]:
         """The next thing of this kind with these values; what comes before is passed over. TimeoutError."""
         passed: list[str] = []
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,10 +50,11 @@ Pending = tuple[str, str, str]
 several receipts have the same."""
 
 
-def pending_as(node: Node) -> Pending:
-    """What the acknowledgement of that stanza will name."""
-    source = "" if node.tag == "message" else f"{node.attrs.get('from')} {node.attrs.get('type')}"
-    return node.tag, node.attrs["id"], source
+def pending_key(tag: str, attrs: Mapping[str, str], other: str) -> Pending:
+    """The key of a stanza (`other` is "from") and of its acknowledgement ("to"). For a message the id will
+    do."""
+    source = "" if tag == "message" else f"{attrs.get(other)} {attrs.get('type')}"
+    return tag, attrs.get("id", ""), source
 
 
 @dataclass(eq=False)

@@ -13,7 +13,7 @@ from loopback.directory import Directory
 from loopback.faults import Faults
 from loopback.ledger import Counters, Ledger
 from loopback.media import BlobStore
-from loopback.model import PHONE, Account, Device, pending_as
+from loopback.model import PHONE, Account, Device, pending_key
 from loopback.nodes import SERVER, Node, elem
 from loopback.pki import Pki
 
@@ -62,7 +62,7 @@ class Network:
         if device.id == PHONE:
             self.phones[device.account.number].receive(node)
             return
-        device.pending[pending_as(node)] = node
+        device.pending[pending_key(node.tag, node.attrs, "from")] = node
         if device.wire is not None:
             await device.wire.send(node)
 

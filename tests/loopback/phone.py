@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from patience import PATIENCE_S
+
 from loopback import groups, letters, relay
 from loopback.appstate import AppState
 from loopback.cipher import PhoneCipher
@@ -335,12 +337,14 @@ class Phone:
 
     # Waiting
 
-    async def wait_for(self, what: str | Callable[[Received], bool], timeout_s: float = 60) -> Received:
+    async def wait_for(
+        self, what: str | Callable[[Received], bool], timeout_s: float = PATIENCE_S
+    ) -> Received:
         """The first message in the inbox with this text, or that matches. Raises TimeoutError."""
         matches = (lambda m: m.text == what) if isinstance(what, str) else what
         return await self._until(lambda: next((m for m in self.inbox if matches(m)), None), timeout_s)
 
-    async def wait_for_receipt(self, message_id: str, kind: str = "", timeout_s: float = 60) -> Node:
+    async def wait_for_receipt(self, message_id: str, kind: str = "", timeout_s: float = PATIENCE_S) -> Node:
         """The first receipt of a kind ("" = delivered) for a message of ours. Raises TimeoutError."""
 
         def fits(node: Node) -> bool:

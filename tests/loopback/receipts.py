@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from loopback.model import Device, Wire
+from loopback.model import Device, Wire, pending_key
 from loopback.network import Network
 from loopback.nodes import GROUP, JID, Node, elem
 
@@ -19,7 +19,7 @@ async def receipt(net: Network, wire: Wire, node: Node) -> None:
     attrs, to = node.attrs, JID(node.attrs["to"])
     kind = attrs.get("type")
     # Any other receipt proves that the message has arrived at this device.
-    if kind not in _LATER_KINDS and sender.pending.pop(("message", attrs["id"], ""), None) is not None:
+    if kind not in _LATER_KINDS and sender.pending.pop(pending_key("message", attrs, "to"), None) is not None:
         net.ledger.taken[attrs["id"]] = time.monotonic()
     head = {"class": "receipt", "id": attrs["id"], "from": to}
     await wire.send(elem("ack", {**head, "type": kind, "participant": attrs.get("participant")}))
@@ -63,6 +63,4 @@ async def _tell_own_devices(net: Network, sender: Device, node: Node) -> None:
 async def ack(net: Network, wire: Wire, node: Node) -> None:
     """A client has handled a notification or a receipt."""
     if wire.device is not None:
-        attrs = node.attrs
-        source = f"{attrs.get('to')} {attrs.get('type')}"
-        wire.device.pending.pop((attrs.get("class", ""), attrs.get("id", ""), source), None)
+        wire.device.pending.pop(pending_key(node.attrs.get("class", ""), node.attrs, "to"), None)
